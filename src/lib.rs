@@ -21,7 +21,7 @@ pub use payload::Payload;
 #[cfg(not(allmende_loom))]
 pub use region::Region;
 #[cfg(not(allmende_loom))]
-pub use ring::spsc;
+pub use ring::{bytes, spsc};
 pub use sync::Wait;
 #[cfg(not(allmende_loom))]
 pub use sync::{Event, Mutex, MutexGuard};

@@ -25,10 +25,6 @@ impl Memory {
         &self.header
     }
 
-    pub(crate) fn writable(&self) -> bool {
-        self.mapping.writable()
-    }
-
     pub(super) fn mapping(&self) -> &Mapping {
         &self.mapping
     }

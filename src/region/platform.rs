@@ -56,8 +56,4 @@ impl Platform for Inner {
         // Relaxed: a count for people to read.
         self.memory.late_wakes().fetch_add(1, Ordering::Relaxed);
     }
-
-    fn sweep(&self) {
-        self.sweep_the_dead();
-    }
 }

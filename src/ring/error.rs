@@ -103,16 +103,6 @@ impl<T> TryPushError<T> {
             | Self::Access(_, value) => value,
         }
     }
-
-    /// The same error around another value.
-    pub(crate) fn map<U>(self, to: impl FnOnce(T) -> U) -> TryPushError<U> {
-        match self {
-            Self::Full(value) => TryPushError::Full(to(value)),
-            Self::Disconnected(value) => TryPushError::Disconnected(to(value)),
-            Self::PeerDied(value) => TryPushError::PeerDied(to(value)),
-            Self::Access(error, value) => TryPushError::Access(error, to(value)),
-        }
-    }
 }
 
 impl<T> PushError<T> {
@@ -123,16 +113,6 @@ impl<T> PushError<T> {
             | Self::Disconnected(value)
             | Self::PeerDied(value)
             | Self::Access(_, value) => value,
-        }
-    }
-
-    /// The same error around another value.
-    pub(crate) fn map<U>(self, to: impl FnOnce(T) -> U) -> PushError<U> {
-        match self {
-            Self::TimedOut(value) => PushError::TimedOut(to(value)),
-            Self::Disconnected(value) => PushError::Disconnected(to(value)),
-            Self::PeerDied(value) => PushError::PeerDied(to(value)),
-            Self::Access(error, value) => PushError::Access(error, to(value)),
         }
     }
 }

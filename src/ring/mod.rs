@@ -11,7 +11,10 @@ pub mod bytes;
 pub(crate) mod core;
 #[cfg(not(allmende_loom))]
 pub mod error;
+pub(crate) mod records;
 #[cfg(not(allmende_loom))]
 pub(crate) mod roles;
 #[cfg(not(allmende_loom))]
 pub mod spsc;
+#[cfg(not(allmende_loom))]
+mod waiting;

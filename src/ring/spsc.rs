@@ -28,15 +28,15 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::core::{Backing, Consuming, NoSlot, Producing};
+use super::core::{Backing, Consuming, Producing};
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::roles::{End, Peer, Role, initialise};
+use super::waiting::{self, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
 use crate::layout::spsc::{DATA, HEAD, MAX_ALIGN, MAX_CAPACITY, TAKEN, payload_offset, slot_stride};
 use crate::payload::Payload;
 use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
-use crate::sync::eventcount::AfterSlice;
 use crate::sync::wait::Wait;
 
 /// A ring of slots of type `T` in a region; take its [producer](Self::producer) or
@@ -270,7 +270,7 @@ impl<T: Payload> Producer<T> {
 
     #[inline]
     fn push_until(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PushError<T>> {
-        match self.claim_position().or_else(|why| self.wait_for_space(why, deadline)) {
+        match self.claim_until(deadline) {
             Ok(position) => {
                 self.write(position, &value);
                 self.publish();
@@ -295,7 +295,7 @@ impl<T: Payload> Producer<T> {
                     self.core.commit(&self.slots);
                     sent += 1;
                 }
-                Err(Why::Full) => break,
+                Err(NoSpace::Full) => break,
                 Err(why) if sent == 0 => return Err(why.try_push(())),
                 Err(_) => break,
             }
@@ -326,7 +326,7 @@ impl<T: Payload> Producer<T> {
     /// See [`PushError`].
     #[inline]
     pub fn claim(&mut self) -> Result<Claim<'_, T>, PushError<()>> {
-        match self.claim_position().or_else(|why| self.wait_for_space(why, None)) {
+        match self.claim_until(None) {
             Ok(position) => Ok(Claim { position, producer: self }),
             Err(why) => Err(why.push(())),
         }
@@ -338,60 +338,28 @@ impl<T: Payload> Producer<T> {
     /// See [`PushError`].
     pub fn claim_timeout(&mut self, time: Duration) -> Result<Claim<'_, T>, PushError<()>> {
         let deadline = Instant::now().checked_add(time);
-        match self.claim_position().or_else(|why| self.wait_for_space(why, deadline)) {
+        match self.claim_until(deadline) {
             Ok(position) => Ok(Claim { position, producer: self }),
             Err(why) => Err(why.push(())),
         }
     }
 
     #[inline]
-    fn claim_position(&mut self) -> Result<u64, Why> {
+    fn claim_position(&mut self) -> Result<u64, NoSpace> {
         if self.role.inner().forked() {
-            return Err(Why::Access(AccessError::Forked));
+            return Err(NoSpace::Access(AccessError::Forked));
         }
-        match self.core.claim(&self.slots) {
-            Ok(position) => Ok(position),
-            Err(no_slot) => Err(self.why_no_slot(no_slot)),
-        }
+        self.core.claim(&self.slots).map_err(|no_slot| waiting::why_no_space(&self.role, no_slot))
     }
 
-    #[cold]
-    fn why_no_slot(&self, no_slot: NoSlot) -> Why {
-        match no_slot {
-            NoSlot::Corrupt => Why::Access(AccessError::Corrupt),
-            NoSlot::Full => match self.role.peer() {
-                Peer::Expected => Why::Full,
-                Peer::Left => Why::Left,
-                Peer::Died => Why::Died,
-            },
-        }
-    }
-
-    #[cold]
-    fn wait_for_space(&mut self, why: Why, deadline: Option<Instant>) -> Result<u64, Why> {
-        let Why::Full = why else { return Err(why) };
-        let Self { core, slots, wait, role } = self;
-        let event = role.own_event();
-        let condition = || match core.claim(slots) {
-            Ok(position) => Some(Ok(position)),
-            Err(NoSlot::Corrupt) => Some(Err(Why::Access(AccessError::Corrupt))),
-            Err(NoSlot::Full) => match role.peer() {
-                Peer::Expected => None,
-                Peer::Left => Some(Err(Why::Left)),
-                Peer::Died => Some(Err(Why::Died)),
-            },
-        };
-        let after_slice = || match role.examine_peer() {
-            Peer::Expected => AfterSlice::GoOn,
-            Peer::Left | Peer::Died => AfterSlice::GiveUp,
-        };
-        match event.wait_until(role.inner(), *wait, deadline, condition, after_slice) {
-            Some(result) => result,
-            None => Err(match role.examine_peer() {
-                Peer::Expected => Why::TimedOut,
-                Peer::Left => Why::Left,
-                Peer::Died => Why::Died,
-            }),
+    #[inline]
+    fn claim_until(&mut self, deadline: Option<Instant>) -> Result<u64, NoSpace> {
+        match self.claim_position() {
+            Err(NoSpace::Full) => {
+                let Self { core, slots, wait, role } = self;
+                waiting::for_space(role, *wait, deadline, || core.claim(slots))
+            }
+            other => other,
         }
     }
 
@@ -431,36 +399,6 @@ impl<T: Payload> Producer<T> {
 impl<T: Payload> fmt::Debug for Producer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer").field("position", &self.core.position()).finish_non_exhaustive()
-    }
-}
-
-/// Why there is no slot.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Why {
-    Full,
-    TimedOut,
-    Left,
-    Died,
-    Access(AccessError),
-}
-
-impl Why {
-    pub(super) fn try_push<T>(self, value: T) -> TryPushError<T> {
-        match self {
-            Self::Full | Self::TimedOut => TryPushError::Full(value),
-            Self::Left => TryPushError::Disconnected(value),
-            Self::Died => TryPushError::PeerDied(value),
-            Self::Access(error) => TryPushError::Access(error, value),
-        }
-    }
-
-    pub(super) fn push<T>(self, value: T) -> PushError<T> {
-        match self {
-            Self::Full | Self::TimedOut => PushError::TimedOut(value),
-            Self::Left => PushError::Disconnected(value),
-            Self::Died => PushError::PeerDied(value),
-            Self::Access(error) => PushError::Access(error, value),
-        }
     }
 }
 
@@ -627,18 +565,8 @@ impl<T: Payload> Consumer<T> {
         if self.role.inner().forked() {
             return Err(AccessError::Forked.into());
         }
-        if self.core.ready(&self.slots, 0) { Ok(()) } else { Err(self.why_empty()) }
-    }
-
-    #[cold]
-    fn why_empty(&self) -> TryPopError {
-        let gone = match self.role.peer() {
-            Peer::Expected => return TryPopError::Empty,
-            Peer::Left => TryPopError::Disconnected,
-            Peer::Died => TryPopError::PeerDied,
-        };
-        // What it sent before it went is to be received first. `next_ready` looked before the role.
-        if self.core.ready(&self.slots, 0) { TryPopError::Empty } else { gone }
+        let ready = || self.core.ready(&self.slots, 0);
+        if ready() { Ok(()) } else { waiting::why_no_message(&self.role, ready).map_or(Ok(()), Err) }
     }
 
     #[inline]
@@ -646,37 +574,8 @@ impl<T: Payload> Consumer<T> {
         if self.role.inner().forked() {
             return Err(AccessError::Forked.into());
         }
-        if self.core.ready(&self.slots, 0) { Ok(()) } else { self.wait_longer(deadline) }
-    }
-
-    fn wait_longer(&self, deadline: Option<Instant>) -> Result<(), PopError> {
-        let Self { core, slots, wait, role } = self;
-        let ready = || core.ready(slots, 0);
-        let condition = || {
-            if ready() {
-                return Some(Ok(()));
-            }
-            let gone = match role.peer() {
-                Peer::Expected => return None,
-                Peer::Left => PopError::Disconnected,
-                Peer::Died => PopError::PeerDied,
-            };
-            // Looked again after the role: all that was sent before comes first.
-            Some(if ready() { Ok(()) } else { Err(gone) })
-        };
-        let after_slice = || match role.examine_peer() {
-            Peer::Expected => AfterSlice::GoOn,
-            Peer::Left | Peer::Died => AfterSlice::GiveUp,
-        };
-        match role.own_event().wait_until(role.inner(), *wait, deadline, condition, after_slice) {
-            Some(result) => result,
-            None => match role.examine_peer() {
-                Peer::Left if !ready() => Err(PopError::Disconnected),
-                Peer::Died if !ready() => Err(PopError::PeerDied),
-                _ if ready() => Ok(()),
-                _ => Err(PopError::TimedOut),
-            },
-        }
+        let ready = || self.core.ready(&self.slots, 0);
+        if ready() { Ok(()) } else { waiting::for_message(&self.role, self.wait, deadline, ready) }
     }
 
     #[inline]

@@ -48,8 +48,6 @@ pub(crate) trait Platform {
     fn heavy_barrier(&self);
     /// A wait ended by its slice although what it waited for was there: see `Region::late_wakes`.
     fn late_wake(&self);
-    /// Gives back what dead participants hold, if that can be done now.
-    fn sweep(&self);
 }
 
 /// No sleep is longer: whoever sleeps looks at the world ten times a second at the least, so that
