@@ -170,7 +170,7 @@ impl Percentiles {
         let mut histogram = Histogram::<u64>::new(3).ok();
         if let Some(histogram) = &mut histogram {
             for sample in samples {
-                histogram.saturating_record(u64::from(*sample));
+                let _ = histogram.record(u64::from(*sample));
             }
         }
         Self(histogram.filter(|histogram| !histogram.is_empty()))
