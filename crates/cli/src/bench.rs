@@ -77,12 +77,17 @@ fn named<K>(names: impl Iterator<Item = (&'static str, &'static str)>) -> impl T
 where
     K: FromStr<Err = LabError> + Clone + Send + Sync + 'static,
 {
-    PossibleValuesParser::new(names.map(|(name, help)| PossibleValue::new(name).help(help))).try_map(|name| name.parse::<K>())
+    PossibleValuesParser::new(names.map(|(name, help)| PossibleValue::new(name).help(help)))
+        .try_map(|name| name.parse::<K>())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text}: no number of seconds"))?;
-    if (0.1..=86_400.0).contains(&seconds) { Ok(seconds) } else { Err("between 0.1 and 86400 seconds".into()) }
+    if (0.1..=86_400.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("between 0.1 and 86400 seconds".into())
+    }
 }
 
 /// Measures and writes the result.

@@ -116,6 +116,9 @@ pub fn clean_up_on_signals() -> Result<()> {
         }
         std::process::exit(128 + signal as i32);
     };
-    std::thread::Builder::new().name("signals".into()).spawn(wait).map_err(LabError::io("starting a thread"))?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait)
+        .map_err(LabError::io("starting a thread"))?;
     Ok(())
 }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
+use crate::cleanup::OwnedChild;
 use crate::clock::now_ns;
 use crate::control::{Control, Operation, Order};
 use crate::error::{LabError, Result};
 use crate::floor;
-use crate::cleanup::OwnedChild;
 use crate::message::{Message, check};
 use crate::names::{Mode, Wait};
 use crate::peer::{ANSWER, Brief, COMMAND};

@@ -114,13 +114,17 @@ impl Control {
         let word = self.page.word32(0);
         let slice = Duration::from_millis(100).try_into().ok();
         while word.load(Ordering::Acquire) == self.number {
-            if futex::wait(word, futex::Flags::empty(), self.number, slice.as_ref()) == Err(rustix::io::Errno::TIMEDOUT) {
+            if futex::wait(word, futex::Flags::empty(), self.number, slice.as_ref())
+                == Err(rustix::io::Errno::TIMEDOUT)
+            {
                 self.watch.check()?;
             }
         }
         self.number = word.load(Ordering::Acquire);
         let operation = self.page.word64(8).load(Ordering::Relaxed) as usize;
-        let operation = *Operation::ALL.get(operation).ok_or_else(|| LabError::Option(format!("no command {operation}")))?;
+        let operation = *Operation::ALL
+            .get(operation)
+            .ok_or_else(|| LabError::Option(format!("no command {operation}")))?;
         let order = Order {
             operation,
             count: self.page.word64(16).load(Ordering::Relaxed),
@@ -132,7 +136,9 @@ impl Control {
 
     /// Peer: the command is done.
     pub(crate) fn finish(&self, used: Usage, peak_rss: Option<u64>) {
-        for (offset, value) in [(136, used.cpu_ns), (144, used.switches), (152, used.faults), (160, peak_rss.unwrap_or(0))] {
+        for (offset, value) in
+            [(136, used.cpu_ns), (144, used.switches), (152, used.faults), (160, peak_rss.unwrap_or(0))]
+        {
             self.page.word64(offset).store(value, Ordering::Relaxed);
         }
         // Release: the figures are visible before the state; pairs with the Acquire in `reached`.

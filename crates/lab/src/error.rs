@@ -56,6 +56,14 @@ pub enum LabError {
         /// What the package said.
         reason: String,
     },
+    /// A call of allmende failed.
+    #[error("{what}: {reason}")]
+    Library {
+        /// What was being done.
+        what: &'static str,
+        /// What the library said.
+        reason: String,
+    },
     /// An option that makes no sense.
     #[error("{0}")]
     Option(String),

@@ -40,14 +40,19 @@ impl<'a> View<'a> {
     }
 
     fn sizes(&self, wanted: Key) -> Vec<usize> {
-        let sizes: BTreeSet<usize> = self.0.iter().filter(|row| key(row) == wanted).map(|row| row.payload_bytes).collect();
+        let sizes: BTreeSet<usize> =
+            self.0.iter().filter(|row| key(row) == wanted).map(|row| row.payload_bytes).collect();
         sizes.into_iter().collect()
     }
 
     /// The zero-copy contender that is quoted: the first of the list, waiting as `wait` says if it can.
     fn zero_copy(&self, wait: &[Wait]) -> Option<Key> {
-        let fits = |row: &&&Row| row.transport.in_place() && row.codec == CodecKind::None && row.access == Access::Touched;
-        wait.iter().find_map(|wait| self.0.iter().filter(fits).filter(|row| row.wait == *wait).map(|row| key(row)).min())
+        let fits = |row: &&&Row| {
+            row.transport.in_place() && row.codec == CodecKind::None && row.access == Access::Touched
+        };
+        wait.iter().find_map(|wait| {
+            self.0.iter().filter(fits).filter(|row| row.wait == *wait).map(|row| key(row)).min()
+        })
     }
 }
 
@@ -90,7 +95,9 @@ pub(crate) fn findings(rows: &[Row]) -> Vec<String> {
         }
     }
     if sentences.is_empty() && !rows.is_empty() {
-        sentences.push("Nothing to compare: these rows hold no zero-copy contender with another beside it.".into());
+        sentences.push(
+            "Nothing to compare: these rows hold no zero-copy contender with another beside it.".into(),
+        );
     }
     sentences
 }
@@ -108,19 +115,30 @@ fn against_pickle(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String>
         })
         .collect();
     let name = name(zero_copy);
-    (!parts.is_empty())
-        .then(|| format!("A round trip of {what}, pickled through a pipe, takes longer than zero-copy by {name}: {}.", parts.join(", ")))
+    (!parts.is_empty()).then(|| {
+        format!(
+            "A round trip of {what}, pickled through a pipe, takes longer than zero-copy by {name}: {}.",
+            parts.join(", ")
+        )
+    })
 }
 
 /// From which size on zero-copy wins over each other way.
 fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
-    let others: BTreeSet<Key> = view.0.iter().map(|row| key(row)).filter(|key| *key != zero_copy && key.2 == Access::Touched).collect();
+    let others: BTreeSet<Key> = view
+        .0
+        .iter()
+        .map(|row| key(row))
+        .filter(|key| *key != zero_copy && key.2 == Access::Touched)
+        .collect();
     let (mut always, mut from, mut never) = (Vec::new(), Vec::new(), Vec::new());
     for other in others {
         let compared: Vec<(usize, f64)> = view
             .sizes(zero_copy)
             .into_iter()
-            .filter_map(|size| Some((size, times_as_long(view.find(other, size)?, view.find(zero_copy, size)?)?)))
+            .filter_map(|size| {
+                Some((size, times_as_long(view.find(other, size)?, view.find(zero_copy, size)?)?))
+            })
             .collect();
         let losses = compared.iter().rposition(|(_, times)| *times <= 1.0);
         match (losses, &compared[..]) {
@@ -135,7 +153,10 @@ fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
     let name = name(zero_copy);
     let mut sentences = Vec::new();
     if !always.is_empty() {
-        sentences.push(format!("Zero-copy of {what} by {name} is quicker at every size than {}.", always.join(", ")));
+        sentences.push(format!(
+            "Zero-copy of {what} by {name} is quicker at every size than {}.",
+            always.join(", ")
+        ));
     }
     if !from.is_empty() {
         sentences.push(format!("It is quicker than {}.", from.join(", ")));
@@ -164,9 +185,12 @@ fn descriptors(view: &View<'_>, zero_copy: Key) -> Option<String> {
 fn costs(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
     let sizes = view.sizes(zero_copy);
     let size = *sizes.get(sizes.len() / 2)?;
-    let (ours, theirs) = (view.find(zero_copy, size)?.cpu_s_per_million?, view.find(PICKLED, size)?.cpu_s_per_million?);
+    let (ours, theirs) =
+        (view.find(zero_copy, size)?.cpu_s_per_million?, view.find(PICKLED, size)?.cpu_s_per_million?);
     let (name, size) = (name(zero_copy), format_size(size));
-    Some(format!("A million round trips of {size} of {what} cost {ours:.3} s of processor time by {name}, and {theirs:.3} s pickled through a pipe."))
+    Some(format!(
+        "A million round trips of {size} of {what} cost {ours:.3} s of processor time by {name}, and {theirs:.3} s pickled through a pipe."
+    ))
 }
 
 /// Throughput against the pickled pipe and the plain pipe, at the greatest size that they share.
@@ -176,7 +200,11 @@ fn streams(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
     let speed = |key| view.find(key, size).and_then(|row| row.bytes_per_s).map(rate);
     let (ours, theirs) = (speed(zero_copy)?, speed(PICKLED)?);
     let pipe = speed(plain).map(|speed| format!(", {speed} through a plain pipe")).unwrap_or_default();
-    Some(format!("Streaming {what} in messages of {}: {ours} by {}{pipe}, {theirs} pickled through a pipe.", format_size(size), name(zero_copy)))
+    Some(format!(
+        "Streaming {what} in messages of {}: {ours} by {}{pipe}, {theirs} pickled through a pipe.",
+        format_size(size),
+        name(zero_copy)
+    ))
 }
 
 #[cfg(test)]

@@ -52,14 +52,18 @@ impl Machine {
         let info = read("/proc/cpuinfo").unwrap_or_default();
         let cores = allowed_cores();
         let memory = read("/proc/meminfo").unwrap_or_default();
-        let kib = field(&memory, "MemAvailable").and_then(|text| text.trim_end_matches("kB").trim().parse::<u64>().ok());
+        let kib = field(&memory, "MemAvailable")
+            .and_then(|text| text.trim_end_matches("kB").trim().parse::<u64>().ok());
         let mut machine = Self {
             cpu: field(&info, "model name").unwrap_or(std::env::consts::ARCH).to_owned(),
             cores: cores.len(),
             kernel: read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into()),
-            governor: cores.first().and_then(|core| read(&format!("/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor"))),
+            governor: cores.first().and_then(|core| {
+                read(&format!("/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor"))
+            }),
             core_pair: if let [near, far, ..] = cores[..] { Some((near, far)) } else { None },
-            virtual_machine: field(&info, "flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
+            virtual_machine: field(&info, "flags")
+                .is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
             load: read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()).unwrap_or(0.0),
             memory_available_bytes: kib.map(|kib| kib * 1024),
             clock_read_ns: read_cost_ns(),
@@ -80,16 +84,31 @@ impl Machine {
             }
         };
         doubt(!self.optimised, "this program is a debug build: build it with --release".into());
-        doubt(self.core_pair.is_none(), "only one core: both processes share it, and spinning figures mean little".into());
+        doubt(
+            self.core_pair.is_none(),
+            "only one core: both processes share it, and spinning figures mean little".into(),
+        );
         doubt(
             self.virtual_machine,
-            "a virtual machine: the host may move the cores about; compare ratios to the floor, not times".into(),
+            "a virtual machine: the host may move the cores about; compare ratios to the floor, not times"
+                .into(),
         );
         if let Some(governor) = self.governor.as_deref().filter(|governor| *governor != "performance") {
-            doubt(true, format!("the governor is {governor}: the clock rate changes with load; set it to performance"));
+            doubt(
+                true,
+                format!(
+                    "the governor is {governor}: the clock rate changes with load; set it to performance"
+                ),
+            );
         }
         let busy = self.load > 0.5 * self.cores as f64;
-        doubt(busy, format!("the machine is busy (load {:.1} on {} cores): close what else runs", self.load, self.cores));
+        doubt(
+            busy,
+            format!(
+                "the machine is busy (load {:.1} on {} cores): close what else runs",
+                self.load, self.cores
+            ),
+        );
         doubts
     }
 

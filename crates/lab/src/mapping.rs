@@ -26,8 +26,11 @@ impl Mapping {
     /// # Errors
     /// Where there is not enough memory, or the system has no memfd.
     pub fn create(length: usize) -> Result<Self> {
-        let fd = memfd_create(c"allmende-lab", MFdFlags::MFD_CLOEXEC).map_err(LabError::sys("memfd_create"))?;
-        let size = length.try_into().map_err(|_| LabError::TooLong { length, capacity: isize::MAX.cast_unsigned() })?;
+        let fd =
+            memfd_create(c"allmende-lab", MFdFlags::MFD_CLOEXEC).map_err(LabError::sys("memfd_create"))?;
+        let size = length
+            .try_into()
+            .map_err(|_| LabError::TooLong { length, capacity: isize::MAX.cast_unsigned() })?;
         fallocate(&fd, FallocateFlags::empty(), 0, size).map_err(LabError::sys("fallocate of a memfd"))?;
         Self::map(File::from(fd))
     }
@@ -56,7 +59,10 @@ impl Mapping {
     /// Checks a range and gives the address of its first byte; the only place where an offset becomes a pointer.
     #[inline]
     fn address(&self, offset: usize, length: usize, align: usize) -> *mut u8 {
-        assert!(offset.is_multiple_of(align) && offset.checked_add(length).is_some_and(|end| end <= self.raw.len()));
+        assert!(
+            offset.is_multiple_of(align)
+                && offset.checked_add(length).is_some_and(|end| end <= self.raw.len())
+        );
         // SAFETY: offset is at most the mapping's length, so the result lies in the mapping or one past its end.
         unsafe { self.raw.as_mut_ptr().add(offset) }
     }

@@ -79,7 +79,9 @@ pub struct Outcome {
 pub fn measure(options: &Options) -> Result<Outcome> {
     let machine = Machine::here();
     let input = match &options.input {
-        Some(path) => Some((path.canonicalize().map_err(LabError::io("finding the input file"))?, read_input(path)?)),
+        Some(path) => {
+            Some((path.canonicalize().map_err(LabError::io("finding the input file"))?, read_input(path)?))
+        }
         None => None,
     };
     let place = Place { cores: machine.core_pair, input };
@@ -105,9 +107,11 @@ pub fn measure(options: &Options) -> Result<Outcome> {
     run.all(&groups);
     run.progress.finish();
     let levels = levels(run.floors.iter().copied());
-    let most = levels.iter().max_by_key(|level| run.floors.iter().filter(|floor| level.contains(**floor)).count());
+    let most =
+        levels.iter().max_by_key(|level| run.floors.iter().filter(|floor| level.contains(**floor)).count());
     let floor = Floor {
-        rtt_p50_ns: most.and_then(|level| median(run.floors.iter().copied().filter(|floor| level.contains(*floor)))),
+        rtt_p50_ns: most
+            .and_then(|level| median(run.floors.iter().copied().filter(|floor| level.contains(*floor)))),
         memcpy_bytes_per_s,
         levels_ns: levels.iter().map(|level| (level.low, level.high)).collect(),
     };
@@ -154,8 +158,13 @@ impl Timing<'_> {
     fn skip(&mut self, setup: &Setup, reason: &LabError) {
         // The same contender fails for the same reason at every size: say it once.
         let note = match reason {
-            LabError::Unavailable(_) => Skipped { contender: setup.transport.to_string(), reason: reason.to_string() },
-            _ => Skipped { contender: format!("{setup} at {}", format_size(setup.size)), reason: reason.to_string() },
+            LabError::Unavailable(_) => {
+                Skipped { contender: setup.transport.to_string(), reason: reason.to_string() }
+            }
+            _ => Skipped {
+                contender: format!("{setup} at {}", format_size(setup.size)),
+                reason: reason.to_string(),
+            },
         };
         if !self.skipped.contains(&note) {
             self.skipped.push(note);
@@ -163,7 +172,8 @@ impl Timing<'_> {
     }
 
     fn memcpy(&self, groups: &[Group]) -> BTreeMap<usize, f64> {
-        let sizes = groups.iter().map(|group| group.size).filter(|size| size.saturating_mul(2) <= self.memory);
+        let sizes =
+            groups.iter().map(|group| group.size).filter(|size| size.saturating_mul(2) <= self.memory);
         sizes.filter_map(|size| Some((size, memcpy::bytes_per_s(size).ok()?))).collect()
     }
 
@@ -213,7 +223,8 @@ impl Timing<'_> {
             }
         }
         let tracks = entries.len() * self.modes.len();
-        let share = until.saturating_duration_since(Instant::now()) / u32::try_from(tracks.max(1)).unwrap_or(u32::MAX);
+        let share = until.saturating_duration_since(Instant::now())
+            / u32::try_from(tracks.max(1)).unwrap_or(u32::MAX);
         let mut done: Vec<Series> = Vec::new();
         let mut busy = true;
         while busy {
@@ -242,12 +253,21 @@ impl Timing<'_> {
 
     /// Starts a contender, warms it up and finds out how long its messages take.
     fn enter(&self, setup: &Setup) -> Result<Entry> {
-        let mut contender =
-            if setup.transport.is_python() { python::start(setup, self.place)? } else { start(setup, self.place)? };
+        let mut contender = if setup.transport.is_python() {
+            python::start(setup, self.place)?
+        } else {
+            start(setup, self.place)?
+        };
         let mut tracks = Vec::new();
         for &mode in &self.modes {
             let estimate_ns = warm_up(contender.as_mut(), mode)?;
-            let series = Series { setup: *setup, mode, payload_bytes: contender.size(), slices: Vec::new(), peak_rss: None };
+            let series = Series {
+                setup: *setup,
+                mode,
+                payload_bytes: contender.size(),
+                slices: Vec::new(),
+                peak_rss: None,
+            };
             tracks.push(Track { series, estimate_ns, spent: Duration::ZERO });
         }
         Ok(Entry { contender, tracks })
@@ -273,14 +293,17 @@ impl Timing<'_> {
 
     /// Makes the rows, all at the level of the floor at which most of them have slices that count.
     fn finish(&mut self, series: &[Series]) {
-        let kept = series.iter().flat_map(|series| series.slices.iter().filter(|slice| slice.agrees()).map(Slice::level));
+        let kept = series
+            .iter()
+            .flat_map(|series| series.slices.iter().filter(|slice| slice.agrees()).map(Slice::level));
         let levels = levels(kept);
         let reach = |level: &&crate::series::Level| {
             let counts = series.iter().map(|series| series.kept_at(level));
             (counts.clone().filter(|count| *count > 0).count(), counts.sum::<usize>())
         };
         let level = levels.iter().max_by_key(reach);
-        self.rows.extend(series.iter().filter(|series| !series.slices.is_empty()).map(|series| series.row(level)));
+        self.rows
+            .extend(series.iter().filter(|series| !series.slices.is_empty()).map(|series| series.row(level)));
     }
 }
 

@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, size) in [("64", 64), ("4K", 4096), ("4k", 4096), ("64KiB", 65536), ("1M", 1 << 20), ("16MB", 16 << 20)] {
+        for (text, size) in
+            [("64", 64), ("4K", 4096), ("4k", 4096), ("64KiB", 65536), ("1M", 1 << 20), ("16MB", 16 << 20)]
+        {
             assert_eq!(parse_size(text).unwrap(), size);
         }
         for text in ["", "7", "4X", "-1", "1T", "K", "99999999999999999999G"] {

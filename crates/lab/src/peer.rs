@@ -55,7 +55,8 @@ pub(crate) struct Brief {
 /// # Errors
 /// Where the brief makes no sense, the transport fails, or a message arrives garbled.
 pub fn run(brief: &str) -> Result<()> {
-    let brief: Brief = serde_json::from_str(brief).map_err(|error| LabError::Option(format!("{COMMAND}: {error}")))?;
+    let brief: Brief =
+        serde_json::from_str(brief).map_err(|error| LabError::Option(format!("{COMMAND}: {error}")))?;
     if parent_id() != brief.parent {
         return Err(LabError::PeerGone);
     }
@@ -125,7 +126,12 @@ impl Visit for Serve {
 
 /// Carries out one command.
 #[inline(never)]
-fn carry_out<T: Transport, M: Message>(control: &Control, order: Order, transport: &mut T, message: &mut M) -> Result<()> {
+fn carry_out<T: Transport, M: Message>(
+    control: &Control,
+    order: Order,
+    transport: &mut T,
+    message: &mut M,
+) -> Result<()> {
     for number in order.first..order.first + order.count {
         transport.receive(|bytes| check(message, number, bytes))?;
         match order.operation {

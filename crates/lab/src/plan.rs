@@ -76,7 +76,8 @@ fn sizes(options: &Options, payload: PayloadKind, file_length: Option<usize>) ->
 
 /// Every combination that makes sense.
 fn all(payload: PayloadKind, size: usize) -> impl Iterator<Item = Setup> {
-    let codecs = |transport: TransportKind| if transport.is_python() { &[CodecKind::Pickle] } else { CodecKind::ALL };
+    let codecs =
+        |transport: TransportKind| if transport.is_python() { &[CodecKind::Pickle] } else { CodecKind::ALL };
     let accesses = |transport: TransportKind, codec: CodecKind| match (transport.in_place(), codec) {
         (true, CodecKind::None) => &[Access::Touched, Access::Descriptor][..],
         _ => &[Access::Touched],
@@ -84,7 +85,14 @@ fn all(payload: PayloadKind, size: usize) -> impl Iterator<Item = Setup> {
     TransportKind::ALL.iter().flat_map(move |&transport| {
         codecs(transport).iter().flat_map(move |&codec| {
             accesses(transport, codec).iter().flat_map(move |&access| {
-                transport.waits().iter().map(move |&wait| Setup { transport, codec, access, wait, payload, size })
+                transport.waits().iter().map(move |&wait| Setup {
+                    transport,
+                    codec,
+                    access,
+                    wait,
+                    payload,
+                    size,
+                })
             })
         })
     })
@@ -123,12 +131,17 @@ fn usual(setup: &Setup, options: &Options) -> bool {
     if access == Access::Descriptor {
         return first_wait && payload != PayloadKind::Records;
     }
+    if transport == TransportKind::AllmendeCopy {
+        return first_wait && codec == CodecKind::None && payload != PayloadKind::Records;
+    }
     if transport.is_python() {
         return size <= LARGEST_ENCODED;
     }
     if codec != CodecKind::None {
         let pipe = transport == TransportKind::Pipe && wait == Wait::Blocking;
-        return pipe && size <= LARGEST_ENCODED;
+        // The same encoded message through shared memory shows what the codec takes, and what the transport.
+        let loan = transport == TransportKind::AllmendeLoan && wait == Wait::Spin && !options.quick;
+        return (pipe || loan) && size <= LARGEST_ENCODED;
     }
     match (payload, wait) {
         (PayloadKind::Records, Wait::Blocking) => transport == TransportKind::Pipe,
@@ -148,7 +161,9 @@ mod tests {
         for quick in [true, false] {
             let options = Options { quick, ..Options::default() };
             let groups = groups(&options, None);
-            for group in groups.iter().filter(|group| group.payload == PayloadKind::Field && group.size <= 1 << 20) {
+            for group in
+                groups.iter().filter(|group| group.payload == PayloadKind::Field && group.size <= 1 << 20)
+            {
                 for transport in TransportKind::ALL {
                     assert!(group.setups.iter().any(|setup| setup.transport == *transport), "{transport}");
                 }

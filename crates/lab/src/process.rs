@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::error::{LabError, Result};
 use crate::cleanup::OwnedChild;
+use crate::error::{LabError, Result};
 
 /// Starts `command` in a process group of its own, so that it inherits `descriptors` under their present numbers and
 /// gets SIGKILL when the calling thread ends.
@@ -43,7 +43,10 @@ pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd> {
     }
     // SAFETY: fcntl with F_GETFD touches no memory of ours.
     if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        return Err(LabError::Io { what: "taking over an inherited descriptor", source: Errno::last().into() });
+        return Err(LabError::Io {
+            what: "taking over an inherited descriptor",
+            source: Errno::last().into(),
+        });
     }
     // SAFETY: the descriptor is open, and the parent passed its number for this one use: each is taken over once,
     // at the start of the process, before any other descriptor is opened.

@@ -124,7 +124,8 @@ impl Series {
         let runs = || kept.iter().flat_map(|slice| slice.plain.iter().chain(&slice.timed));
         let messages: u64 = runs().map(|run| run.count).sum();
         let usage = runs().fold(Usage::default(), |sum, run| sum + run.usage);
-        let best: Vec<&Run> = kept.iter().filter_map(|slice| slice.plain.as_ref().or(slice.timed.as_ref())).collect();
+        let best: Vec<&Run> =
+            kept.iter().filter_map(|slice| slice.plain.as_ref().or(slice.timed.as_ref())).collect();
         let elapsed: u64 = best.iter().map(|run| run.elapsed_ns).sum();
         let counted: u64 = best.iter().map(|run| run.count).sum();
         let mean = (counted > 0).then(|| elapsed as f64 / counted as f64);
@@ -157,7 +158,8 @@ impl Series {
             floor_rtt_p50_ns: median(kept.iter().map(|slice| slice.level())),
             slices_kept,
             slices_dropped: self.slices.len() - slices_kept,
-            ratio_to_floor: level.and_then(|_| median(kept.iter().filter_map(|slice| Some(slice.mean()? / slice.level())))),
+            ratio_to_floor: level
+                .and_then(|_| median(kept.iter().filter_map(|slice| Some(slice.mean()? / slice.level())))),
         }
     }
 }
@@ -207,7 +209,11 @@ mod tests {
     }
 
     fn slice(floor: (f64, f64), mean: u64) -> Slice {
-        let run = Run { count: 100, elapsed_ns: 100 * mean, usage: Usage { cpu_ns: 100_000, switches: 200, faults: 0 } };
+        let run = Run {
+            count: 100,
+            elapsed_ns: 100 * mean,
+            usage: Usage { cpu_ns: 100_000, switches: 200, faults: 0 },
+        };
         Slice { floor, plain: None, timed: Some(run), samples: vec![mean as u32; 100] }
     }
 
@@ -229,7 +235,9 @@ mod tests {
 
     #[test]
     fn slices_across_a_jump_are_dropped() {
-        let row = series(vec![slice((100.0, 105.0), 205), slice((100.0, 480.0), 900), slice((100.0, 100.0), 200)]).row(None);
+        let row =
+            series(vec![slice((100.0, 105.0), 205), slice((100.0, 480.0), 900), slice((100.0, 100.0), 200)])
+                .row(None);
         assert_eq!((row.slices_kept, row.slices_dropped), (2, 1));
         assert_eq!(row.messages, 200);
         assert_eq!(row.ratio_to_floor, Some(2.0));
@@ -240,7 +248,8 @@ mod tests {
 
     #[test]
     fn other_levels_are_not_mixed_in() {
-        let series = series(vec![slice((100.0, 100.0), 200), slice((100.0, 100.0), 200), slice((500.0, 500.0), 2000)]);
+        let series =
+            series(vec![slice((100.0, 100.0), 200), slice((100.0, 100.0), 200), slice((500.0, 500.0), 2000)]);
         assert_eq!(series.row(None).ratio_to_floor, Some(2.0));
         let high = Level { low: 400.0, high: 600.0 };
         assert_eq!(series.row(Some(&high)).ratio_to_floor, Some(4.0));

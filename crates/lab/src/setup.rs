@@ -14,7 +14,10 @@ use crate::message::{Descriptor, Encoded, Flat, Message};
 use crate::names::{Access, CodecKind, PayloadKind, TransportKind, Wait};
 use crate::payload::{Payload, bytes::Bytes, field::Field, file::FileMessages, records::Records};
 use crate::transport::{Shape, Transport};
-use crate::transport::{futex::Futex, pipe::Pipe, raw_sync::RawSync, tcp::Tcp, unix::Unix};
+use crate::transport::{
+    allmende_copy::AllmendeCopy, allmende_loan::AllmendeLoan, futex::Futex, pipe::Pipe, raw_sync::RawSync,
+    tcp::Tcp, unix::Unix,
+};
 
 /// One contender at one message size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,9 +64,15 @@ impl Setup {
         // What costs nanoseconds is compiled into the loop; what encodes costs so much that one dynamic call is lost in it.
         match (self.access, self.codec, self.payload) {
             (Access::Descriptor, ..) => self.with_transport(Descriptor::new(size), visitor),
-            (_, CodecKind::None, PayloadKind::Bytes) => self.with_transport(Flat::new(Bytes::new(size)), visitor),
-            (_, CodecKind::None, PayloadKind::Field) => self.with_transport(Flat::new(Field::new(size)), visitor),
-            (_, CodecKind::None, PayloadKind::File) => self.with_transport(Flat::new(FileMessages::new(file, size)), visitor),
+            (_, CodecKind::None, PayloadKind::Bytes) => {
+                self.with_transport(Flat::new(Bytes::new(size)), visitor)
+            }
+            (_, CodecKind::None, PayloadKind::Field) => {
+                self.with_transport(Flat::new(Field::new(size)), visitor)
+            }
+            (_, CodecKind::None, PayloadKind::File) => {
+                self.with_transport(Flat::new(FileMessages::new(file, size)), visitor)
+            }
             (_, codec, payload) => {
                 let message = match payload {
                     PayloadKind::Bytes => encoded(codec, Bytes::new(size))?,
@@ -78,6 +87,8 @@ impl Setup {
 
     fn with_transport<V: Visit, M: Message + 'static>(&self, message: M, visitor: V) -> Result<V::Output> {
         match self.transport {
+            TransportKind::AllmendeLoan => visitor.visit::<AllmendeLoan, M>(message),
+            TransportKind::AllmendeCopy => visitor.visit::<AllmendeCopy, M>(message),
             TransportKind::RawSync => visitor.visit::<RawSync, M>(message),
             TransportKind::Futex => visitor.visit::<Futex, M>(message),
             TransportKind::Pipe => visitor.visit::<Pipe, M>(message),
@@ -98,7 +109,11 @@ impl Setup {
     /// About how much memory both ends of this contender take together, in bytes.
     pub(crate) fn memory(&self) -> usize {
         let length = if self.codec == CodecKind::None { self.size } else { self.size * 3 };
-        let slots = if self.transport.in_place() { 2 * self.shape(length).depth } else { 8 };
+        let slots = if self.transport.in_place() || self.transport == TransportKind::AllmendeCopy {
+            4 * self.shape(length).depth
+        } else {
+            8
+        };
         length * slots + 4 * self.size
     }
 }

@@ -21,11 +21,19 @@ pub struct Usage {
 impl Usage {
     /// Of this process until now.
     pub fn now() -> Self {
-        getrusage(UsageWho::RUSAGE_SELF).map_or_else(|_| Self::default(), |usage| Self {
-            cpu_ns: (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()).max(0).cast_unsigned() * 1000,
-            switches: (usage.voluntary_context_switches() + usage.involuntary_context_switches()).max(0).cast_unsigned(),
-            faults: (usage.minor_page_faults() + usage.major_page_faults()).max(0).cast_unsigned(),
-        })
+        getrusage(UsageWho::RUSAGE_SELF).map_or_else(
+            |_| Self::default(),
+            |usage| Self {
+                cpu_ns: (usage.user_time().num_microseconds() + usage.system_time().num_microseconds())
+                    .max(0)
+                    .cast_unsigned()
+                    * 1000,
+                switches: (usage.voluntary_context_switches() + usage.involuntary_context_switches())
+                    .max(0)
+                    .cast_unsigned(),
+                faults: (usage.minor_page_faults() + usage.major_page_faults()).max(0).cast_unsigned(),
+            },
+        )
     }
 }
 
@@ -43,7 +51,11 @@ impl Sub for Usage {
 impl Add for Usage {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self { cpu_ns: self.cpu_ns + other.cpu_ns, switches: self.switches + other.switches, faults: self.faults + other.faults }
+        Self {
+            cpu_ns: self.cpu_ns + other.cpu_ns,
+            switches: self.switches + other.switches,
+            faults: self.faults + other.faults,
+        }
     }
 }
 

@@ -35,7 +35,11 @@ fn failed<E: ToString>(codec: &'static str, action: &'static str) -> impl FnOnce
 }
 
 /// Runs an encoder that writes to a stream, and returns how much of `out` it filled.
-fn written<E: ToString>(codec: &'static str, out: &mut [u8], encode: impl FnOnce(&mut &mut [u8]) -> std::result::Result<(), E>) -> Result<usize> {
+fn written<E: ToString>(
+    codec: &'static str,
+    out: &mut [u8],
+    encode: impl FnOnce(&mut &mut [u8]) -> std::result::Result<(), E>,
+) -> Result<usize> {
     let capacity = out.len();
     let mut rest = out;
     encode(&mut rest).map_err(failed(codec, "encode"))?;
@@ -56,7 +60,11 @@ mod tests {
             let back: P::Value = C::decode(&out[..length]).unwrap();
             assert_eq!(P::digest(&back), P::digest(&value), "{}", C::NAME);
             C::encode(&value, &mut out[..length / 2]).expect_err("half a buffer is too short");
-            assert!(C::decode::<P::Value>(&out[..length / 2]).is_err(), "{}: half a message decodes", C::NAME);
+            assert!(
+                C::decode::<P::Value>(&out[..length / 2]).is_err(),
+                "{}: half a message decodes",
+                C::NAME
+            );
         }
     }
 

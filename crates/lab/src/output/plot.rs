@@ -51,7 +51,8 @@ fn failed(error: impl std::fmt::Display) -> LabError {
 
 /// Least and greatest of some values, with a little room; nothing if there are none.
 fn range(values: impl Iterator<Item = f64>, room: f64) -> Option<std::ops::Range<f64>> {
-    let (low, high) = values.filter(|v| *v > 0.0).fold((f64::MAX, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
+    let (low, high) =
+        values.filter(|v| *v > 0.0).fold((f64::MAX, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
     (high > 0.0).then(|| low / room..high * room)
 }
 
@@ -64,7 +65,11 @@ pub(super) fn draw(axes: &Axes, lines: &[Line]) -> Result<Option<String>> {
         let root = SVGBackend::with_string(&mut svg, (760, 460)).into_drawing_area();
         root.fill(&WHITE).map_err(failed)?;
         let mut builder = ChartBuilder::on(&root);
-        builder.caption(&axes.title, ("sans-serif", 18)).margin(10).x_label_area_size(45).y_label_area_size(85);
+        builder
+            .caption(&axes.title, ("sans-serif", 18))
+            .margin(10)
+            .x_label_area_size(45)
+            .y_label_area_size(85);
         let y_label = |value: &f64| (axes.figure)(*value);
         macro_rules! finish {
             ($chart:ident, $x_label:expr, $labels:expr) => {
@@ -82,17 +87,24 @@ pub(super) fn draw(axes: &Axes, lines: &[Line]) -> Result<Option<String>> {
                 for line in lines {
                     let style = colour(line.index).stroke_width(2);
                     // Beyond the palette lines are dashed by smaller dots.
-                    $chart.draw_series(LineSeries::new(line.points.iter().copied(), style)).map_err(failed)?;
+                    $chart
+                        .draw_series(LineSeries::new(line.points.iter().copied(), style))
+                        .map_err(failed)?;
                     let dot = if line.index < 12 { 3 } else { 5 };
                     $chart
-                        .draw_series(line.points.iter().map(|point| Circle::new(*point, dot, colour(line.index).filled())))
+                        .draw_series(
+                            line.points
+                                .iter()
+                                .map(|point| Circle::new(*point, dot, colour(line.index).filled())),
+                        )
                         .map_err(failed)?;
                 }
             };
         }
         if axes.places.is_empty() {
             let x = range(points().map(|point| point.0), 1.3).unwrap_or(1.0..2.0);
-            let mut chart = builder.build_cartesian_2d(x.log_scale().base(4.0), y.log_scale()).map_err(failed)?;
+            let mut chart =
+                builder.build_cartesian_2d(x.log_scale().base(4.0), y.log_scale()).map_err(failed)?;
             finish!(chart, |value: &f64| format_size(value.round() as usize), 10);
         } else {
             let last = axes.places.len() as f64;
@@ -100,7 +112,11 @@ pub(super) fn draw(axes: &Axes, lines: &[Line]) -> Result<Option<String>> {
             let place = |value: &f64| {
                 let near = value.round();
                 let exact = (value - near).abs() < 0.01 && near >= 1.0;
-                axes.places.get(near as usize - usize::from(near >= 1.0)).filter(|_| exact).map(ToString::to_string).unwrap_or_default()
+                axes.places
+                    .get(near as usize - usize::from(near >= 1.0))
+                    .filter(|_| exact)
+                    .map(ToString::to_string)
+                    .unwrap_or_default()
             };
             finish!(chart, place, axes.places.len() + 2);
         }

@@ -35,7 +35,11 @@ fn escape(text: &str) -> String {
 /// Where a file cannot be written.
 pub fn write(outcome: &Outcome, directory: &Path) -> Result<PathBuf> {
     fs::create_dir_all(directory).map_err(LabError::io("making the report's directory"))?;
-    let create = |name: &str| File::create(directory.join(name)).map(BufWriter::new).map_err(LabError::io("making a file of the report"));
+    let create = |name: &str| {
+        File::create(directory.join(name))
+            .map(BufWriter::new)
+            .map_err(LabError::io("making a file of the report"))
+    };
     json::write(outcome, create("results.json")?)?;
     csv::write(outcome, create("results.csv")?)?;
     let path = directory.join("index.html");
@@ -53,7 +57,8 @@ fn page(outcome: &Outcome) -> Result<String> {
          <title>allmende bench</title><style>{STYLE}</style><h1>allmende bench</h1><p>{machine}</p>"
     );
     if let Some(floor) = outcome.floor.rtt_p50_ns {
-        let _ = write!(html, "<p>Floor, the round trip of two flags between the two cores: {}.</p>", time(floor));
+        let _ =
+            write!(html, "<p>Floor, the round trip of two flags between the two cores: {}.</p>", time(floor));
     }
     for warning in &outcome.machine.warnings {
         let _ = write!(html, "<p class=\"mind\">Mind: {}.</p>", escape(warning));
@@ -72,7 +77,12 @@ fn page(outcome: &Outcome) -> Result<String> {
     html.push_str("<h2>Rows</h2>");
     rows(&mut html, &outcome.results);
     for skipped in &outcome.skipped {
-        let _ = write!(html, "<p class=\"mind\">Left out: {}: {}.</p>", escape(&skipped.contender), escape(&skipped.reason));
+        let _ = write!(
+            html,
+            "<p class=\"mind\">Left out: {}: {}.</p>",
+            escape(&skipped.contender),
+            escape(&skipped.reason)
+        );
     }
     html.push_str("</html>\n");
     Ok(html)
@@ -82,25 +92,50 @@ fn page(outcome: &Outcome) -> Result<String> {
 fn plots(html: &mut String, rows: &[&Row]) -> Result<()> {
     let keys = contenders(rows.iter().copied());
     for (mode, title) in [(Mode::Rtt, "Round trip"), (Mode::Oneway, "One way, until read in full")] {
-        let axes = Axes { title: format!("{title}: median against size"), x: "size of a message", y: "time", figure: time, places: &[] };
+        let axes = Axes {
+            title: format!("{title}: median against size"),
+            x: "size of a message",
+            y: "time",
+            figure: time,
+            places: &[],
+        };
         let of = |row: &Row| (row.mode == mode).then(|| row.typical_ns()).flatten();
         figure(html, &axes, &keys, &by_size(rows, &keys, of))?;
     }
-    let axes = Axes { title: "Stream: throughput against size".into(), x: "size of a message", y: "throughput", figure: rate, places: &[] };
-    let of = |row: &Row| (row.mode == Mode::Stream && row.access == Access::Touched).then_some(row.bytes_per_s).flatten();
+    let axes = Axes {
+        title: "Stream: throughput against size".into(),
+        x: "size of a message",
+        y: "throughput",
+        figure: rate,
+        places: &[],
+    };
+    let of = |row: &Row| {
+        (row.mode == Mode::Stream && row.access == Access::Touched).then_some(row.bytes_per_s).flatten()
+    };
     figure(html, &axes, &keys, &by_size(rows, &keys, of))?;
 
     let sizes: BTreeSet<usize> = rows.iter().map(|row| row.payload_bytes).collect();
     for size in sizes {
         let title = format!("Round trip of {}: percentiles", format_size(size));
-        let axes = Axes { title, x: "percentile", y: "time", figure: time, places: &["p50", "p90", "p99", "p99.9", "max"] };
+        let axes = Axes {
+            title,
+            x: "percentile",
+            y: "time",
+            figure: time,
+            places: &["p50", "p90", "p99", "p99.9", "max"],
+        };
         let lines: Vec<Line> = keys
             .iter()
             .enumerate()
             .filter_map(|(index, key)| {
-                let row = rows.iter().find(|row| row.mode == Mode::Rtt && row.payload_bytes == size && is_of(row, *key))?;
+                let row = rows
+                    .iter()
+                    .find(|row| row.mode == Mode::Rtt && row.payload_bytes == size && is_of(row, *key))?;
                 let places = [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.max_ns];
-                let points = (1_u8..).zip(places).filter_map(|(place, ns)| Some((f64::from(place), ns? as f64))).collect();
+                let points = (1_u8..)
+                    .zip(places)
+                    .filter_map(|(place, ns)| Some((f64::from(place), ns? as f64)))
+                    .collect();
                 Some(Line { index, points })
             })
             .collect();
@@ -113,7 +148,8 @@ fn plots(html: &mut String, rows: &[&Row]) -> Result<()> {
 fn by_size(rows: &[&Row], keys: &[Key], figure: impl Fn(&Row) -> Option<f64>) -> Vec<Line> {
     let line = |(index, key): (usize, &Key)| {
         let of_key = rows.iter().filter(|row| is_of(row, *key));
-        let mut points: Vec<(f64, f64)> = of_key.filter_map(|row| Some((row.payload_bytes as f64, figure(row)?))).collect();
+        let mut points: Vec<(f64, f64)> =
+            of_key.filter_map(|row| Some((row.payload_bytes as f64, figure(row)?))).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         Line { index, points }
     };
@@ -126,7 +162,11 @@ fn figure(html: &mut String, axes: &Axes, keys: &[Key], lines: &[Line]) -> Resul
     let _ = write!(html, "<figure>{svg}<ul class=\"key\">");
     for line in lines {
         let plotters::style::RGBColor(red, green, blue) = colour(line.index);
-        let _ = write!(html, "<li><b style=\"background:rgb({red},{green},{blue})\"></b>{}</li>", escape(&name(keys[line.index])));
+        let _ = write!(
+            html,
+            "<li><b style=\"background:rgb({red},{green},{blue})\"></b>{}</li>",
+            escape(&name(keys[line.index]))
+        );
     }
     html.push_str("</ul></figure>");
     Ok(())

@@ -20,7 +20,9 @@ pub(crate) type Key = (TransportKind, CodecKind, Access, Wait);
 
 /// The contenders of some rows, in the order in which they are shown.
 pub(crate) fn contenders<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Key> {
-    let keys: BTreeSet<_> = rows.map(|row| (row.access, row.codec != CodecKind::None, row.transport, row.codec, row.wait)).collect();
+    let keys: BTreeSet<_> = rows
+        .map(|row| (row.access, row.codec != CodecKind::None, row.transport, row.codec, row.wait))
+        .collect();
     keys.into_iter().map(|(access, _, transport, codec, wait)| (transport, codec, access, wait)).collect()
 }
 
@@ -34,7 +36,8 @@ pub(crate) fn is_of(row: &Row, key: Key) -> bool {
 /// # Errors
 /// Where `out` cannot be written to.
 pub fn write(outcome: &Outcome, mut out: impl Write) -> Result<()> {
-    out.write_all(text(outcome).as_bytes()).map_err(|error| LabError::Output { what: "table", reason: error.to_string() })
+    out.write_all(text(outcome).as_bytes())
+        .map_err(|error| LabError::Output { what: "table", reason: error.to_string() })
 }
 
 /// All that is shown.
@@ -50,7 +53,11 @@ fn text(outcome: &Outcome) -> String {
     }
     for payload in PayloadKind::ALL {
         for mode in Mode::ALL {
-            let rows: Vec<&Row> = outcome.results.iter().filter(|row| row.payload_kind == *payload && row.mode == *mode).collect();
+            let rows: Vec<&Row> = outcome
+                .results
+                .iter()
+                .filter(|row| row.payload_kind == *payload && row.mode == *mode)
+                .collect();
             if rows.is_empty() {
                 continue;
             }
@@ -65,7 +72,9 @@ fn text(outcome: &Outcome) -> String {
             }
         }
     }
-    line("~ mean: too few messages for a median. ? the floor was not steady during any slice: do not rely on it.");
+    line(
+        "~ mean: too few messages for a median. ? the floor was not steady during any slice: do not rely on it.",
+    );
     for skipped in &outcome.skipped {
         line(&format!("Left out: {}: {}.", skipped.contender, skipped.reason));
     }
@@ -80,9 +89,18 @@ fn text(outcome: &Outcome) -> String {
 fn floor(outcome: &Outcome) -> String {
     let floor = &outcome.floor;
     let rtt = floor.rtt_p50_ns.map_or("not measured".into(), time);
-    let levels: Vec<String> = floor.levels_ns.iter().map(|(low, high)| format!("{low:.0}–{high:.0} ns")).collect();
-    let copies: Vec<String> = floor.memcpy_bytes_per_s.iter().map(|(size, speed)| format!("{} {}", format_size(*size), rate(*speed))).collect();
-    format!("Floor: round trip of two flags {rtt} (levels seen: {}); memcpy {}.", levels.join(", "), copies.join(", "))
+    let levels: Vec<String> =
+        floor.levels_ns.iter().map(|(low, high)| format!("{low:.0}–{high:.0} ns")).collect();
+    let copies: Vec<String> = floor
+        .memcpy_bytes_per_s
+        .iter()
+        .map(|(size, speed)| format!("{} {}", format_size(*size), rate(*speed)))
+        .collect();
+    format!(
+        "Floor: round trip of two flags {rtt} (levels seen: {}); memcpy {}.",
+        levels.join(", "),
+        copies.join(", ")
+    )
 }
 
 fn title(mode: Mode, payload: PayloadKind) -> String {
@@ -132,8 +150,12 @@ fn matrix(rows: &[&Row], mode: Mode) -> Table {
     for key in contenders(rows.iter().copied()) {
         let find = |size| rows.iter().find(|row| is_of(row, key) && row.payload_bytes == size);
         let mut cells = vec![Cell::new(name(key))];
-        cells.extend(sizes.iter().map(|size| right(find(*size).and_then(|row| figure(row)).unwrap_or_default())));
-        let last = find(smallest).and_then(|row| if mode == Mode::Stream { row.mean_ns.map(time) } else { row.ratio_to_floor.map(factor) });
+        cells.extend(
+            sizes.iter().map(|size| right(find(*size).and_then(|row| figure(row)).unwrap_or_default())),
+        );
+        let last = find(smallest).and_then(|row| {
+            if mode == Mode::Stream { row.mean_ns.map(time) } else { row.ratio_to_floor.map(factor) }
+        });
         cells.push(right(last.unwrap_or_default()));
         table.add_row(cells);
     }
@@ -150,11 +172,16 @@ fn usual_size(rows: &[&Row]) -> usize {
 /// What contenders cost at one size.
 fn costs(rows: &[&Row], size: usize) -> Table {
     let mut table = new_table();
-    let names = ["p50", "p99", "p99.9", "× floor", "processor", "switches", "faults", "peak memory", "slices kept"];
+    let names =
+        ["p50", "p99", "p99.9", "× floor", "processor", "switches", "faults", "peak memory", "slices kept"];
     table.set_header(std::iter::once(Cell::new("")).chain(names.map(|name| right(name.into()))));
     for key in contenders(rows.iter().copied()) {
-        let Some(row) = rows.iter().find(|row| is_of(row, key) && row.payload_bytes == size) else { continue };
-        let each = |count: Option<u64>| count.map(|count| format!("{:.2}", count as f64 / row.messages.max(1) as f64)).unwrap_or_default();
+        let Some(row) = rows.iter().find(|row| is_of(row, key) && row.payload_bytes == size) else {
+            continue;
+        };
+        let each = |count: Option<u64>| {
+            count.map(|count| format!("{:.2}", count as f64 / row.messages.max(1) as f64)).unwrap_or_default()
+        };
         let ns = |ns: Option<u64>| ns.map(|ns| time(ns as f64)).unwrap_or_default();
         table.add_row(vec![
             Cell::new(name(key)),

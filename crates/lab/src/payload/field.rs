@@ -9,7 +9,8 @@ use super::{Payload, VARIANTS, digest_bytes};
 const PERIOD: usize = 512;
 
 /// Values with full mantissas, as computed ones have: decimal codecs must write all their digits.
-static WAVE: LazyLock<[f64; PERIOD]> = LazyLock::new(|| std::array::from_fn(|i| (i as f64 * 0.1).sin() * 1000.0 + 0.1));
+static WAVE: LazyLock<[f64; PERIOD]> =
+    LazyLock::new(|| std::array::from_fn(|i| (i as f64 * 0.1).sin() * 1000.0 + 0.1));
 
 /// Messages that are fields of `f64`.
 #[derive(Debug, Clone)]

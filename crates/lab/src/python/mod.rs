@@ -14,9 +14,9 @@ use crate::cleanup::OwnedChild;
 use crate::contender::{Contender, Link, Place, Run};
 use crate::error::{LabError, Result};
 use crate::names::Mode;
+use crate::names::PayloadKind;
 use crate::payload::Payload;
 use crate::payload::records::Records;
-use crate::names::PayloadKind;
 use crate::process::spawn;
 use crate::setup::Setup;
 use crate::transport::Handover;
@@ -86,7 +86,8 @@ pub(crate) fn start(setup: &Setup, place: &Place) -> Result<Box<dyn Contender>> 
         PayloadKind::Records => Records::new(setup.size).size(),
         _ => setup.size,
     };
-    let mut python = Python { input, output: BufReader::new(output), link, size, peak_rss: None, _child: child };
+    let mut python =
+        Python { input, output: BufReader::new(output), link, size, peak_rss: None, _child: child };
     match python.answer()? {
         Answer::Ready { ready } => python.size = usize::try_from(ready).unwrap_or(size),
         Answer::Failed { error } => return Err(LabError::Unavailable(format!("python3: {error}"))),
@@ -102,7 +103,8 @@ impl Python {
         if length == 0 {
             return Err(LabError::PeerGone);
         }
-        serde_json::from_str(&line).map_err(|_| LabError::Unavailable(format!("python3 said: {}", line.trim())))
+        serde_json::from_str(&line)
+            .map_err(|_| LabError::Unavailable(format!("python3 said: {}", line.trim())))
     }
 }
 

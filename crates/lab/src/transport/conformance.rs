@@ -10,8 +10,10 @@ use crate::names::Wait;
 fn echo<T: Transport>(wait: Wait, capacity: usize) {
     let shape = Shape { capacity, depth: 4, wait };
     let (mut near, handover) = T::create(&shape).unwrap();
-    let lengths: Vec<usize> = [0, 1, 7, 8, 100, 4096, 70_000, capacity].into_iter().filter(|l| *l <= capacity).collect();
-    let content = |round: usize, length: usize| (0..length).map(move |i| (i * 7 + round) as u8).collect::<Vec<u8>>();
+    let lengths: Vec<usize> =
+        [0, 1, 7, 8, 100, 4096, 70_000, capacity].into_iter().filter(|l| *l <= capacity).collect();
+    let content =
+        |round: usize, length: usize| (0..length).map(move |i| (i * 7 + round) as u8).collect::<Vec<u8>>();
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut far = T::attach(&shape, handover).unwrap();
@@ -64,6 +66,8 @@ macro_rules! conforms {
 }
 
 conforms! {
+    allmende_loan: super::allmende_loan::AllmendeLoan, Spin Yield Park;
+    allmende_copy: super::allmende_copy::AllmendeCopy, Spin Yield Park;
     pipe: super::pipe::Pipe, Spin Yield Blocking;
     unix: super::unix::Unix, Spin Yield Blocking;
     tcp: super::tcp::Tcp, Spin Yield Blocking;

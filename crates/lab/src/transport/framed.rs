@@ -102,7 +102,11 @@ impl<R: Read, W: Write> Framed<R, W> {
                 self.start = 0;
             }
             // Long messages are read to their own end only, so that nothing has to be moved afterwards.
-            let limit = if wanted > READ_AHEAD { self.start + wanted } else { (self.end + READ_AHEAD).min(self.input.len()) };
+            let limit = if wanted > READ_AHEAD {
+                self.start + wanted
+            } else {
+                (self.end + READ_AHEAD).min(self.input.len())
+            };
             match self.reader.read(&mut self.input[self.end..limit]) {
                 Ok(0) => return Err(LabError::PeerGone),
                 Ok(count) => self.end += count,

@@ -55,7 +55,16 @@ impl Futex {
         let stride = NonZeroUsize::new(stride(shape)).unwrap_or(NonZeroUsize::MIN);
         let half = stride.get() * shape.depth;
         let (outgoing, incoming) = if near { (0, half) } else { (half, 0) };
-        Self { mapping, shape: *shape, stride, outgoing, incoming, sent: 0, received: 0, watch: Watch::Nobody }
+        Self {
+            mapping,
+            shape: *shape,
+            stride,
+            outgoing,
+            incoming,
+            sent: 0,
+            received: 0,
+            watch: Watch::Nobody,
+        }
     }
 
     /// Sleeps until the word's state is `wanted`.
@@ -66,7 +75,9 @@ impl Futex {
             if seen & FULL == wanted {
                 return Ok(());
             }
-            if seen & WAITING == 0 && word.compare_exchange(seen, seen | WAITING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            if seen & WAITING == 0
+                && word.compare_exchange(seen, seen | WAITING, Ordering::AcqRel, Ordering::Acquire).is_err()
+            {
                 continue;
             }
             let slice = SLICE.try_into().ok();
@@ -83,7 +94,8 @@ impl Futex {
     fn publish(word: &AtomicU32, state: u32) -> Result<()> {
         // AcqRel: the message is visible before its state, pairs with the Acquire in `park`.
         if word.swap(state, Ordering::AcqRel) & WAITING != 0 {
-            futex::wake(word, futex::Flags::empty(), 1).map_err(|errno| LabError::Io { what: "futex wake", source: errno.into() })?;
+            futex::wake(word, futex::Flags::empty(), 1)
+                .map_err(|errno| LabError::Io { what: "futex wake", source: errno.into() })?;
         }
         Ok(())
     }

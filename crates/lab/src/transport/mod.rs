@@ -8,6 +8,8 @@ use crate::error::{LabError, Result};
 use crate::names::Wait;
 use crate::watch::Watch;
 
+pub mod allmende_copy;
+pub mod allmende_loan;
 mod framed;
 pub mod futex;
 pub mod pipe;

@@ -18,8 +18,8 @@ use raw_sync::locks::{LockImpl, LockInit, Mutex};
 use shared_memory::{Shmem, ShmemConf};
 
 use super::{Handover, Shape, Transport};
-use crate::error::{LabError, Result};
 use crate::cleanup::NamedObject;
+use crate::error::{LabError, Result};
 use crate::names::Wait;
 use crate::watch::Watch;
 
@@ -141,9 +141,10 @@ impl Lane {
 impl RawSync {
     fn new(mapping: Shmem, shape: &Shape, near: bool, name: Option<NamedObject>) -> Result<Self> {
         let length = lane_length(shape);
-        let base = NonNull::new(mapping.as_ptr())
-            .filter(|_| mapping.len() >= 2 * length)
-            .ok_or_else(|| LabError::Incumbent { what: "shared_memory", reason: "the mapping is too short".into() })?;
+        let base =
+            NonNull::new(mapping.as_ptr()).filter(|_| mapping.len() >= 2 * length).ok_or_else(|| {
+                LabError::Incumbent { what: "shared_memory", reason: "the mapping is too short".into() }
+            })?;
         // SAFETY: the mapping holds both lanes (just checked), begins at a page and is kept beside them. The near end
         // builds before anyone else can know the name; the far end gets the name only afterwards.
         let (first, second) = unsafe { (lane(base, shape, near)?, lane(base.add(length), shape, near)?) };
@@ -153,7 +154,12 @@ impl RawSync {
 
     /// Waits until `ready` says so of the counters; returns the number it gives.
     #[inline]
-    fn until(&self, lane: &Lane, event: &dyn EventImpl, ready: impl Fn(&Counters) -> Option<u64>) -> Result<u64> {
+    fn until(
+        &self,
+        lane: &Lane,
+        event: &dyn EventImpl,
+        ready: impl Fn(&Counters) -> Option<u64>,
+    ) -> Result<u64> {
         loop {
             if let Some(number) = lane.locked(|counters| ready(counters))? {
                 return Ok(number);
@@ -172,10 +178,15 @@ impl Transport for RawSync {
         let room = statvfs(Path::new(DIRECTORY)).map_err(LabError::sys("statvfs of /dev/shm"))?;
         let free = room.blocks_available().saturating_mul(room.fragment_size());
         if free < length as u64 {
-            return Err(LabError::Unavailable(format!("{DIRECTORY} has {free} bytes left, and {length} are needed")));
+            return Err(LabError::Unavailable(format!(
+                "{DIRECTORY} has {free} bytes left, and {length} are needed"
+            )));
         }
         let (object, mapping) = NamedObject::named(|| {
-            let mapping = ShmemConf::new().size(length).create().map_err(mapping_failed("creating a shared_memory mapping"))?;
+            let mapping = ShmemConf::new()
+                .size(length)
+                .create()
+                .map_err(mapping_failed("creating a shared_memory mapping"))?;
             Ok((mapping.get_os_id().to_owned(), mapping))
         })?;
         let name = Some(mapping.get_os_id().to_owned());
@@ -187,7 +198,10 @@ impl Transport for RawSync {
 
     fn attach(shape: &Shape, handover: Handover) -> Result<Self> {
         let name = handover.name.ok_or_else(|| LabError::Unavailable("the handover holds no name".into()))?;
-        let mapping = ShmemConf::new().os_id(&name).open().map_err(mapping_failed("opening a shared_memory mapping"))?;
+        let mapping = ShmemConf::new()
+            .os_id(&name)
+            .open()
+            .map_err(mapping_failed("opening a shared_memory mapping"))?;
         let far = Self::new(mapping, shape, false, None)?;
         // Both ends have it: no name is needed any more, and none is left behind however this run ends.
         let _ = shm_unlink(name.as_str());

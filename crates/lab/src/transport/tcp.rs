@@ -22,7 +22,8 @@ fn end(socket: TcpStream, shape: &Shape) -> Result<Tcp> {
 
 impl Transport for Tcp {
     fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(LabError::io("listening on 127.0.0.1"))?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(LabError::io("listening on 127.0.0.1"))?;
         let address = listener.local_addr().map_err(LabError::io("asking for the port"))?;
         let near = TcpStream::connect(address).map_err(LabError::io("connecting to 127.0.0.1"))?;
         let ours = near.local_addr().map_err(LabError::io("asking for the port"))?;

@@ -1,0 +1,31 @@
+//! The façade over atomics: the real ones, or loom's when a model is checked.
+//!
+//! Everything in the library takes its atomics from here (`clippy.toml` refuses the rest), so that
+//! the very code that ships is the code that is modelled. Build with `--cfg allmende_loom` to get
+//! loom's.
+
+#[cfg(not(allmende_loom))]
+pub use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
+
+#[cfg(allmende_loom)]
+pub use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+
+/// Under the model every fence of the sender is a real one: loom has no notion of `membarrier`,
+/// and what `membarrier` buys is just that the sleeper pays for both sides.
+#[cfg(allmende_loom)]
+pub fn compiler_fence(order: Ordering) {
+    fence(order);
+}
+
+/// The distance that keeps two fields from sharing a cache line, and from being fetched together
+/// by a prefetcher that takes lines in pairs. One value for every target: it is part of the layout.
+pub const LINE_PAIR: usize = 128;
+
+/// Tells the core that this is a spin loop; under loom, lets another thread run.
+#[inline]
+pub fn spin_hint() {
+    #[cfg(not(allmende_loom))]
+    core::hint::spin_loop();
+    #[cfg(allmende_loom)]
+    loom::thread::yield_now();
+}

@@ -1,0 +1,139 @@
+//! How much room there is, asked before it is taken.
+//!
+//! A memfd knows no limit of its own: `fallocate` on one goes on until the out-of-memory killer
+//! ends somebody. So what is available is read first: free memory, and every limit of every control
+//! group that this process is in.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::fcntl::{FallocateFlags, fallocate};
+
+/// What limits memory, and how much it leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Available {
+    /// Bytes that can still be taken.
+    pub bytes: u64,
+    /// Who says so: `MemAvailable`, or the path of a control group's limit.
+    pub limit: String,
+}
+
+/// The memory that this process may still take: the smallest of what the machine and every control
+/// group above this process leave. `None` where nothing can be read.
+pub fn available_memory() -> Option<Available> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    free_memory()
+        .into_iter()
+        .chain(control_group_limits(&groups, Path::new("/sys/fs/cgroup")))
+        .min_by_key(|a| a.bytes)
+}
+
+fn free_memory() -> Option<Available> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(Available { bytes: kilobytes * 1024, limit: "MemAvailable".to_owned() })
+}
+
+/// Both kinds of control groups: `0::/path` (version 2) and `N:…memory…:/path` (version 1).
+fn control_group_limits(groups: &str, root: &Path) -> Vec<Available> {
+    let mut limits = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        if controllers.is_empty() {
+            for base in [root.to_path_buf(), root.join("unified")] {
+                walk_up(&base, path, "memory.max", "memory.current", &mut limits);
+            }
+        } else if controllers.split(',').any(|name| name == "memory") {
+            walk_up(
+                &root.join("memory"),
+                path,
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                &mut limits,
+            );
+        }
+    }
+    limits
+}
+
+/// Every group from the process's own up to the root limits it.
+fn walk_up(base: &Path, path: &str, limit: &str, usage: &str, limits: &mut Vec<Available>) {
+    let number = |file: &Path| fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let mut group = base.join(path.trim_start_matches('/'));
+    while group.starts_with(base) {
+        // "max" and the huge number that version 1 uses for "none" leave no limit.
+        if let (Some(max), Some(used)) = (number(&group.join(limit)), number(&group.join(usage)))
+            && max < 1 << 60
+        {
+            limits.push(Available {
+                bytes: max.saturating_sub(used),
+                limit: group.join(limit).display().to_string(),
+            });
+        }
+        if !group.pop() {
+            break;
+        }
+    }
+}
+
+/// Bytes free to this user on the file system that holds `fd`.
+///
+/// # Errors
+/// What `fstatvfs` says.
+pub fn free_on_file_system(fd: impl AsFd) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::fstatvfs(fd)?;
+    Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+}
+
+/// Makes the file `length` bytes long with every block in hand, so that no later touch can fail.
+///
+/// In steps, so that a signal or a lack of space is met soon.
+///
+/// # Errors
+/// `ENOSPC` where the space ends, `EOPNOTSUPP` where the file system cannot reserve.
+pub fn reserve(fd: impl AsFd, length: u64) -> io::Result<()> {
+    const STEP: u64 = 256 << 20;
+    let mut offset = 0;
+    while offset < length {
+        let step = STEP.min(length - offset);
+        let (from, count) = (offset.cast_signed(), step.cast_signed());
+        match fallocate(&fd, FallocateFlags::empty(), from, count) {
+            Ok(()) => offset += step,
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tightest_group_on_the_way_up_counts() {
+        let root = std::env::temp_dir().join(format!("allmende-cgroup-{}", std::process::id()));
+        let inner = root.join("a/b");
+        fs::create_dir_all(&inner).unwrap();
+        for (group, max, current) in [("a", "1000", "400"), ("a/b", "max", "10")] {
+            fs::write(root.join(group).join("memory.max"), max).unwrap();
+            fs::write(root.join(group).join("memory.current"), current).unwrap();
+        }
+        let limits = control_group_limits("0::/a/b\n", &root);
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(limits.len(), 1, "an unlimited group is no limit: {limits:?}");
+        assert_eq!(limits[0].bytes, 600);
+        assert!(limits[0].limit.ends_with("a/memory.max"));
+    }
+
+    #[test]
+    fn this_machine_has_some_memory() {
+        assert!(available_memory().is_some_and(|available| available.bytes > 0));
+    }
+}

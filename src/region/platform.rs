@@ -1,0 +1,59 @@
+//! The region and the kernel, as the algorithms of `sync` and `ring` see them.
+
+use std::time::Duration;
+
+use super::attach::Inner;
+use crate::atomic::{AtomicU32, Ordering, compiler_fence, fence};
+use crate::layout::owner::Owner;
+use crate::os::{futex, membarrier};
+use crate::sync::platform::{Liveness, Platform, Woken, thread_number};
+
+impl Platform for Inner {
+    #[inline]
+    fn me(&self) -> Owner {
+        self.seat.as_ref().expect("handles that claim are made only with a seat").owner()
+    }
+
+    #[inline]
+    fn thread(&self) -> u32 {
+        thread_number()
+    }
+
+    fn liveness(&self, owner: Owner) -> Liveness {
+        Inner::liveness(self, owner)
+    }
+
+    fn wait(&self, word: &AtomicU32, expected: u32, time: Duration) -> Woken {
+        futex::wait(word, expected, time).unwrap_or_else(|_| {
+            // A sandbox that forbids futexes: a short sleep keeps the wait bounded and correct.
+            std::thread::sleep(time.min(Duration::from_millis(1)));
+            Woken::LookAgain
+        })
+    }
+
+    fn wake(&self, word: &AtomicU32, count: u32) {
+        futex::wake(word, count);
+    }
+
+    #[inline]
+    fn light_barrier(&self) {
+        if self.fenced() {
+            fence(Ordering::SeqCst);
+        } else {
+            // Keeps the compiler from moving the look before the store; the core is kept from it by
+            // the sleeper's `membarrier`.
+            compiler_fence(Ordering::SeqCst);
+        }
+    }
+
+    fn heavy_barrier(&self) {
+        if self.fenced() || membarrier::heavy_barrier().is_err() {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    fn late_wake(&self) {
+        // Relaxed: a count for people to read.
+        self.memory.late_wakes().fetch_add(1, Ordering::Relaxed);
+    }
+}

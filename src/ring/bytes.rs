@@ -1,0 +1,676 @@
+//! The ring of messages of any length: one producer, one consumer, both in whatever processes.
+//!
+//! ```
+//! use allmende::{Region, bytes::Ring};
+//! let region = Region::create().memfd("example")?;
+//! let ring = Ring::open_or_create(&region, "lines", 1 << 16)?;
+//! let (mut producer, mut consumer) = (ring.producer()?, ring.consumer()?);
+//! producer.push(b"any length")?;
+//! assert_eq!(&*consumer.receive()?, b"any length");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The algorithm and its picture are in `records`, the layout in [`crate::layout::spsc`]. What a
+//! successor may see twice is as for [`super::spsc`]: what was lent out and not released.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
+use super::records::{RecordConsumer, RecordProducer, Records, longest};
+use super::roles::{End, Peer, Role, initialise};
+use super::waiting::{self, NoSpace};
+use crate::Region;
+use crate::atomic::{AtomicU64, Ordering};
+use crate::layout::spsc::{DATA, HEAD, MAX_CAPACITY, STAMP, TAKEN, bytes_length};
+use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::sync::wait::Wait;
+
+/// A message that no ring of this capacity can ever hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a message of {length} bytes is too large: this ring takes {max}; make it larger")]
+pub struct TooLarge {
+    /// Bytes of the message.
+    pub length: usize,
+    /// Bytes of the longest message that fits.
+    pub max: usize,
+}
+
+/// Why a message was not sent at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// It never will be.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// No room now, or nobody to receive it.
+    #[error(transparent)]
+    Push(#[from] TryPushError<()>),
+}
+
+/// Why a message was not sent, having waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// It never will be.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// No room in time, or nobody to receive it.
+    #[error(transparent)]
+    Push(#[from] PushError<()>),
+}
+
+/// A ring of variable-length messages in a region.
+#[derive(Debug)]
+pub struct Ring {
+    inner: Arc<Inner>,
+    object: Object,
+    memory: Bytes,
+}
+
+impl Ring {
+    /// The ring of that name in `region`, made with `capacity` bytes (rounded up to a power of two)
+    /// where there is none. A message takes its length, rounded up to 8, and 8 bytes more; the longest
+    /// has half the capacity less 8.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn open_or_create(region: &Region, name: &str, capacity: usize) -> Result<Self, ObjectError> {
+        let object = region.inner.open_or_create_object(&spec(name, capacity)?, initialise_bytes)?;
+        Self::at(region, object)
+    }
+
+    /// A new ring; there must be none of that name.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn create(region: &Region, name: &str, capacity: usize) -> Result<Self, ObjectError> {
+        let object = region.inner.create_object(&spec(name, capacity)?, initialise_bytes)?;
+        Self::at(region, object)
+    }
+
+    /// The ring of that name, which must be there, whatever its capacity.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn open(region: &Region, name: &str) -> Result<Self, ObjectError> {
+        let object = region.inner.open_object(&ObjectSpec { item_count: 0, ..spec(name, 64)? })?;
+        Self::at(region, object)
+    }
+
+    fn at(region: &Region, object: Object) -> Result<Self, ObjectError> {
+        let inner = region.inner.clone();
+        let memory = Bytes::new(&inner.memory, &object).ok_or(AccessError::Corrupt)?;
+        Ok(Self { inner, object, memory })
+    }
+
+    /// Bytes of the ring.
+    pub fn capacity(&self) -> u64 {
+        self.memory.capacity()
+    }
+
+    /// Bytes of the longest message.
+    pub fn max_message(&self) -> usize {
+        self.memory.longest()
+    }
+
+    /// Takes the producer's role; if its last holder died, goes on where that one stopped.
+    ///
+    /// # Errors
+    /// [`RoleError::Taken`] while somebody alive has it.
+    pub fn producer(&self) -> Result<Producer, RoleError> {
+        let role = Role::take(&self.inner, self.object, End::Producer)?;
+        let core = RecordProducer::resume(&self.memory).ok_or(AccessError::Corrupt)?;
+        Ok(Producer { core, memory: self.memory, role, wait: Wait::default() })
+    }
+
+    /// Takes the consumer's role; if its last holder died, goes on where that one stopped.
+    ///
+    /// # Errors
+    /// [`RoleError::Taken`] while somebody alive has it.
+    pub fn consumer(&self) -> Result<Consumer, RoleError> {
+        let role = Role::take(&self.inner, self.object, End::Consumer)?;
+        let core = RecordConsumer::resume(&self.memory).ok_or(AccessError::Corrupt)?;
+        Ok(Consumer { core, memory: self.memory, role, wait: Wait::default() })
+    }
+}
+
+/// The mapped words and bytes of a ring. Valid as long as the `Inner` that lies beside it.
+#[derive(Debug, Clone, Copy)]
+struct Bytes {
+    /// The object's first byte.
+    base: NonNull<u8>,
+    mask: u64,
+}
+
+// SAFETY: a pointer to shared words and bytes without ties to a thread; whoever reads or writes
+// bytes has claimed them by the protocol.
+unsafe impl Send for Bytes {}
+// SAFETY: as above; through a shared reference only atomics are reached.
+unsafe impl Sync for Bytes {}
+
+impl Bytes {
+    /// `None` when the object is too short for what its directory entry says.
+    fn new(memory: &Memory, object: &Object) -> Option<Self> {
+        let needed = bytes_length(object.item_count)?;
+        if needed > object.length {
+            return None;
+        }
+        let base = memory.pointer(object.offset, needed, crate::layout::OBJECT_ALIGN)?;
+        Some(Self { base, mask: object.item_count - 1 })
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn longest(&self) -> usize {
+        longest(self.mask + 1) as usize
+    }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)]
+    fn word(&self, offset: u64) -> &AtomicU64 {
+        // SAFETY: `new` checked that the object has DATA and all bytes; `offset` is that of a word in
+        // its head or of a masked position, a multiple of 8: so in bounds and aligned. The mapping
+        // lives as long as the `Inner` beside this. All reach these words as atomics of this width.
+        unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// The bytes of the record at `position`. It must not wrap: `claim` and `read` see to that.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)]
+    fn message(&self, (position, length): (u64, u64)) -> NonNull<[u8]> {
+        let offset = (DATA + (position & self.mask) + STAMP) as usize;
+        // SAFETY: header and bytes lie between the masked position and the end of the memory, which
+        // `new` checked; so the sum stays within the mapping.
+        let first = unsafe { self.base.add(offset) };
+        NonNull::slice_from_raw_parts(first, length as usize)
+    }
+}
+
+impl Records for Bytes {
+    #[inline]
+    fn capacity(&self) -> u64 {
+        self.mask + 1
+    }
+    #[inline]
+    fn header(&self, position: u64) -> &AtomicU64 {
+        self.word(DATA + (position & self.mask & !(STAMP - 1)))
+    }
+    #[inline]
+    fn head(&self) -> &AtomicU64 {
+        self.word(HEAD)
+    }
+    #[inline]
+    fn taken(&self) -> &AtomicU64 {
+        self.word(TAKEN)
+    }
+}
+
+/// The sending end of a [`Ring`].
+pub struct Producer {
+    core: RecordProducer,
+    memory: Bytes,
+    wait: Wait,
+    role: Role,
+}
+
+impl Producer {
+    /// How this end waits while the ring is full (default: [`Wait::Park`]).
+    #[must_use]
+    pub fn wait_strategy(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Bytes of the longest message.
+    pub fn max_message(&self) -> usize {
+        self.memory.longest()
+    }
+
+    /// Sends a copy of `message`, if there is room.
+    ///
+    /// # Errors
+    /// See [`TrySendError`].
+    #[inline]
+    pub fn try_push(&mut self, message: &[u8]) -> Result<(), TrySendError> {
+        let mut claim = self.try_claim(message.len())?;
+        claim.copy_from_slice(message);
+        claim.commit();
+        Ok(())
+    }
+
+    /// Sends a copy of `message`, waiting for room as long as it takes.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    #[inline]
+    pub fn push(&mut self, message: &[u8]) -> Result<(), SendError> {
+        self.push_until(message, None)
+    }
+
+    /// The same, waiting at most `time`.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn push_timeout(&mut self, message: &[u8], time: Duration) -> Result<(), SendError> {
+        self.push_until(message, Instant::now().checked_add(time))
+    }
+
+    #[inline]
+    fn push_until(&mut self, message: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
+        let mut claim = self.claim_until(message.len(), deadline)?;
+        claim.copy_from_slice(message);
+        claim.commit();
+        Ok(())
+    }
+
+    /// Sends as many of `messages` as fit now, and says how many that were. One look for sleepers
+    /// serves for all.
+    ///
+    /// # Errors
+    /// See [`TrySendError`], when none could be sent for another reason than a full ring.
+    pub fn push_all(&mut self, messages: &[&[u8]]) -> Result<usize, TrySendError> {
+        let mut sent = 0;
+        for message in messages {
+            match self.claim_position(message.len()) {
+                Ok(position) => {
+                    self.bytes_of(position, message.len()).copy_from_slice(message);
+                    self.core.commit(&self.memory, message.len() as u64);
+                    sent += 1;
+                }
+                Err(TrySendError::Push(TryPushError::Full(()))) => break,
+                Err(error) if sent == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        if sent > 0 {
+            self.look_for_sleepers();
+        }
+        Ok(sent)
+    }
+
+    /// Claims room for a message of `length` bytes, to be written in place. Dropped without
+    /// [`Claim::commit`], nothing is sent. What it holds at first are bytes of earlier messages.
+    ///
+    /// # Errors
+    /// See [`TrySendError`].
+    #[inline]
+    pub fn try_claim(&mut self, length: usize) -> Result<Claim<'_>, TrySendError> {
+        let position = self.claim_position(length)?;
+        Ok(Claim { position, length, producer: self })
+    }
+
+    /// Claims room for a message of `length` bytes, waiting for it as long as it takes.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    #[inline]
+    pub fn claim(&mut self, length: usize) -> Result<Claim<'_>, SendError> {
+        self.claim_until(length, None)
+    }
+
+    /// The same, waiting at most `time`.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn claim_timeout(&mut self, length: usize, time: Duration) -> Result<Claim<'_>, SendError> {
+        self.claim_until(length, Instant::now().checked_add(time))
+    }
+
+    #[inline]
+    fn check_length(&self, length: usize) -> Result<(), TooLarge> {
+        let max = self.memory.longest();
+        if length <= max { Ok(()) } else { Err(TooLarge { length, max }) }
+    }
+
+    #[inline]
+    fn claim_position(&mut self, length: usize) -> Result<u64, TrySendError> {
+        self.check_length(length)?;
+        if self.role.inner().forked() {
+            return Err(TryPushError::Access(AccessError::Forked, ()).into());
+        }
+        self.core
+            .claim(&self.memory, length as u64)
+            .map_err(|no_slot| waiting::why_no_space(&self.role, no_slot).try_push(()).into())
+    }
+
+    #[inline]
+    fn claim_until(&mut self, length: usize, deadline: Option<Instant>) -> Result<Claim<'_>, SendError> {
+        let position = match self.claim_position(length) {
+            Ok(position) => position,
+            Err(TrySendError::TooLarge(error)) => return Err(error.into()),
+            Err(TrySendError::Push(TryPushError::Full(()))) => {
+                let Self { core, memory, wait, role } = self;
+                waiting::for_space(role, *wait, deadline, || core.claim(memory, length as u64))
+                    .map_err(|no_space| no_space.push(()))?
+            }
+            Err(TrySendError::Push(TryPushError::Disconnected(()))) => {
+                return Err(NoSpace::Left.push(()).into());
+            }
+            Err(TrySendError::Push(TryPushError::PeerDied(()))) => return Err(NoSpace::Died.push(()).into()),
+            Err(TrySendError::Push(TryPushError::Access(error, ()))) => {
+                return Err(PushError::Access(error, ()).into());
+            }
+        };
+        Ok(Claim { position, length, producer: self })
+    }
+
+    #[inline]
+    fn bytes_of(&mut self, position: u64, length: usize) -> &mut [u8] {
+        // SAFETY: `claim` gave this producer the record, which nobody reads before its header; the
+        // borrow of `self` keeps it the only one in this process.
+        unsafe { self.memory.message((position, length as u64)).as_mut() }
+    }
+
+    #[inline]
+    fn look_for_sleepers(&mut self) {
+        crate::sync::platform::Platform::light_barrier(self.role.inner());
+        if self.role.peer_event().sleepers() {
+            self.somebody_sleeps_or_left();
+        }
+    }
+
+    #[cold]
+    fn somebody_sleeps_or_left(&mut self) {
+        self.role.peer_event().notify_sleepers(self.role.inner());
+        if self.role.peer() != Peer::Expected {
+            // The next claim shall look, and find the consumer gone.
+            self.core.forget_space();
+        }
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("position", &self.core.position()).finish_non_exhaustive()
+    }
+}
+
+/// A message that is being written in place. Nothing is sent unless it is [committed](Self::commit).
+#[must_use = "a claim that is dropped sends nothing"]
+pub struct Claim<'a> {
+    producer: &'a mut Producer,
+    position: u64,
+    length: usize,
+}
+
+impl Claim<'_> {
+    /// Sends what was written.
+    #[inline]
+    pub fn commit(self) {
+        self.producer.core.commit(&self.producer.memory, self.length as u64);
+        self.producer.look_for_sleepers();
+    }
+
+    /// Sends only the first `length` bytes (or all, if there are fewer).
+    #[inline]
+    pub fn commit_prefix(mut self, length: usize) {
+        self.length = self.length.min(length);
+        self.commit();
+    }
+}
+
+impl Deref for Claim<'_> {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the claim has the record to itself until it is committed.
+        unsafe { self.producer.memory.message((self.position, self.length as u64)).as_ref() }
+    }
+}
+
+impl DerefMut for Claim<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.producer.bytes_of(self.position, self.length)
+    }
+}
+
+/// The receiving end of a [`Ring`].
+pub struct Consumer {
+    core: RecordConsumer,
+    memory: Bytes,
+    wait: Wait,
+    role: Role,
+}
+
+impl Consumer {
+    /// How this end waits while the ring is empty (default: [`Wait::Park`]).
+    #[must_use]
+    pub fn wait_strategy(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Whether there is nothing to be received.
+    pub fn is_empty(&self) -> bool {
+        !self.something_there()
+    }
+
+    /// Replaces what is in `into` by a copy of the next message, if there is one, and releases it.
+    ///
+    /// # Errors
+    /// See [`TryPopError`].
+    pub fn try_pop(&mut self, into: &mut Vec<u8>) -> Result<(), TryPopError> {
+        let loan = self.try_receive()?;
+        into.clear();
+        into.extend_from_slice(&loan);
+        Ok(())
+    }
+
+    /// Replaces what is in `into` by a copy of the next message, waiting for it as long as it takes.
+    ///
+    /// # Errors
+    /// See [`PopError`].
+    pub fn pop(&mut self, into: &mut Vec<u8>) -> Result<(), PopError> {
+        let loan = self.receive()?;
+        into.clear();
+        into.extend_from_slice(&loan);
+        Ok(())
+    }
+
+    /// Lends the next message out where it lies, if there is one. Dropping the loan releases it.
+    ///
+    /// # Errors
+    /// See [`TryPopError`].
+    #[inline]
+    pub fn try_receive(&mut self) -> Result<Loan<'_>, TryPopError> {
+        if self.role.inner().forked() {
+            return Err(AccessError::Forked.into());
+        }
+        if !self.something_there()
+            && let Some(error) = waiting::why_no_message(&self.role, || self.something_there())
+        {
+            return Err(error);
+        }
+        match self.lend() {
+            Ok(Some(message)) => Ok(Loan { message, consumer: self }),
+            Ok(None) => Err(TryPopError::Empty),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lends the next message out, waiting for it as long as it takes.
+    ///
+    /// # Errors
+    /// See [`PopError`]: all that was sent is received before it is said that the producer is gone.
+    #[inline]
+    pub fn receive(&mut self) -> Result<Loan<'_>, PopError> {
+        let message = self.wait_and_lend(None)?;
+        Ok(Loan { message, consumer: self })
+    }
+
+    /// The same, waiting at most `time`.
+    ///
+    /// # Errors
+    /// See [`PopError`].
+    pub fn receive_timeout(&mut self, time: Duration) -> Result<Loan<'_>, PopError> {
+        let message = self.wait_and_lend(Instant::now().checked_add(time))?;
+        Ok(Loan { message, consumer: self })
+    }
+
+    /// Lends up to `most` messages out together, waiting for the first as long as it takes. Dropping
+    /// the batch releases all of them.
+    ///
+    /// # Errors
+    /// See [`PopError`].
+    pub fn receive_batch(&mut self, most: usize) -> Result<Batch<'_>, PopError> {
+        let first = self.wait_and_lend(None)?;
+        let mut messages = vec![first];
+        let mut last = first;
+        while messages.len() < most {
+            match self.core.following(&self.memory, last).map_err(|_| AccessError::Corrupt)? {
+                Some(next) => last = next,
+                None => break,
+            }
+            messages.push(last);
+        }
+        self.core.hand_out(&self.memory, last);
+        Ok(Batch { messages, consumer: self })
+    }
+
+    /// Whether a header is there; it may yet be padding, or nonsense.
+    #[inline]
+    fn something_there(&self) -> bool {
+        self.memory.header(self.core.position()).load(Ordering::Acquire) != 0
+    }
+
+    #[inline]
+    fn wait_and_lend(&mut self, deadline: Option<Instant>) -> Result<(u64, u64), PopError> {
+        if self.role.inner().forked() {
+            return Err(AccessError::Forked.into());
+        }
+        loop {
+            let there = || self.something_there();
+            if !there() {
+                waiting::for_message(&self.role, self.wait, deadline, there)?;
+            }
+            // What was there may have been padding alone, which is behind us now.
+            if let Some(message) = self.lend()? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Records that the next message is handed out; `None` when only padding was there.
+    #[inline]
+    fn lend(&mut self) -> Result<Option<(u64, u64)>, AccessError> {
+        let before = self.core.position();
+        let next = self.core.next(&self.memory).map_err(|_| AccessError::Corrupt)?;
+        if self.core.position() != before {
+            // Padding was released, for which the producer may be waiting.
+            self.role.peer_event().notify(self.role.inner());
+        }
+        if let Some(message) = next {
+            self.core.hand_out(&self.memory, message);
+        }
+        Ok(next)
+    }
+
+    #[inline]
+    fn release(&mut self, message: (u64, u64)) {
+        if !self.role.inner().forked() {
+            self.core.release(&self.memory, message);
+            self.role.peer_event().notify(self.role.inner());
+        }
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("position", &self.core.position()).finish_non_exhaustive()
+    }
+}
+
+/// A message, lent out where it lies. Dropping it releases it.
+pub struct Loan<'a> {
+    consumer: &'a mut Consumer,
+    message: (u64, u64),
+}
+
+impl Loan<'_> {
+    /// Whether a consumer that died may have had it already.
+    pub fn seen_before(&self) -> bool {
+        self.consumer.core.seen_before(self.message.0)
+    }
+}
+
+impl Deref for Loan<'_> {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the header (Acquire) said that the bytes are there; the producer does not write
+        // there before the release, which takes the loan's end.
+        unsafe { self.consumer.memory.message(self.message).as_ref() }
+    }
+}
+
+impl Drop for Loan<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.consumer.release(self.message);
+    }
+}
+
+/// Messages lent out together. Dropping them releases all at once.
+pub struct Batch<'a> {
+    consumer: &'a mut Consumer,
+    /// At least one.
+    messages: Vec<(u64, u64)>,
+}
+
+impl Batch<'_> {
+    /// How many messages there are: at least one.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// The messages in order, where they lie.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
+        let memory = &self.consumer.memory;
+        // SAFETY: as for `Loan`: all of these had their headers, and are released with the batch.
+        self.messages.iter().map(|&message| unsafe { memory.message(message).as_ref() })
+    }
+
+    /// How many messages from the front a consumer that died may have had already.
+    pub fn seen_before(&self) -> usize {
+        self.messages.iter().take_while(|message| self.consumer.core.seen_before(message.0)).count()
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        if let Some(&last) = self.messages.last() {
+            self.consumer.release(last);
+        }
+    }
+}
+
+fn spec(name: &str, capacity: usize) -> Result<ObjectSpec<'_>, ObjectError> {
+    let problem = |problem| ObjectError::InvalidSize { count: capacity as u64, size: 1, problem };
+    let capacity = (capacity as u64)
+        .checked_next_power_of_two()
+        .filter(|&bytes| capacity > 0 && bytes <= MAX_CAPACITY)
+        .ok_or_else(|| problem("choose a capacity between 1 and 2^40"))?
+        .max(64);
+    Ok(ObjectSpec {
+        name,
+        kind: ObjectKind::Bytes,
+        length: bytes_length(capacity).ok_or_else(|| problem("it is too large"))?,
+        fingerprint: 0,
+        type_name: "a ring of bytes",
+        item_size: 1,
+        item_count: capacity,
+    })
+}
+
+fn initialise_bytes(memory: &Memory, object: &Object) {
+    initialise(memory, object);
+    // Relaxed: nobody else can reach the object before it is READY. The first header says "nothing".
+    memory.word64(object.offset + DATA).store(0, Ordering::Relaxed);
+}

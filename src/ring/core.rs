@@ -1,0 +1,185 @@
+//! The algorithm of the ring of slots, over any backing.
+//!
+//! ```text
+//!   position      head            consumer's        producer's          head + capacity
+//!   ─────────────┬────────────────┬─────────────────┬───────────────────┬─────────
+//!   released     │ handed out     │ committed:      │ free: stamps are  │ not yet
+//!                │ (a loan)       │ stamp = pos + 1 │ of an earlier lap │ free
+//! ```
+//!
+//! * commit: write the payload, then `stamp = position + 1` (Release);
+//! * receive: `stamp == position + 1` (Acquire), then read the payload;
+//! * release: `head = position + 1` (Release); the producer reads it (Acquire) only when the slots
+//!   that it knows to be free are used up.
+//!
+//! Nothing else is shared. A producer killed before it stamps has changed nothing that anybody reads;
+//! its successor finds the first position without a stamp. A consumer killed before it stores `head`
+//! leaves the message to its successor.
+//!
+//! After Lamport's single-producer ring with the per-slot stamps of Vyukov's bounded queue and the
+//! private index copies of rtrb and Rigtorp's SPSCQueue.
+
+#![forbid(unsafe_code)]
+
+use crate::atomic::{AtomicU64, Ordering};
+
+/// The words of a ring, wherever they lie.
+pub(crate) trait Backing {
+    /// How many slots there are: a power of two, fixed and private.
+    fn capacity(&self) -> u64;
+    /// The stamp of the slot that `position` falls on.
+    fn stamp(&self, position: u64) -> &AtomicU64;
+    /// The position up to which all is released.
+    fn head(&self) -> &AtomicU64;
+    /// The position up to which loans were handed out.
+    fn taken(&self) -> &AtomicU64;
+}
+
+/// Why there is no slot to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoSlot {
+    Full,
+    Corrupt,
+}
+
+/// The producer's private half.
+#[derive(Debug)]
+pub(crate) struct Producing {
+    /// Where the next message goes.
+    position: u64,
+    /// Positions below this are known to be free.
+    limit: u64,
+}
+
+impl Producing {
+    /// Takes over where the last producer stopped: at the first position without its stamp.
+    ///
+    /// `None` when `head` and stamps contradict each other.
+    pub(crate) fn resume(backing: &impl Backing) -> Option<Self> {
+        let capacity = backing.capacity();
+        // Acquire: pairs with the Release in `release`.
+        let head = backing.head().load(Ordering::Acquire);
+        let limit = head.checked_add(capacity)?;
+        // Acquire: pairs with the dead producer's commit. At most one capacity to look at.
+        let position =
+            (head..limit).find(|&at| backing.stamp(at).load(Ordering::Acquire) != at + 1).unwrap_or(limit);
+        Some(Self { position, limit })
+    }
+
+    /// Where the next message goes.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The position of a slot that is free.
+    #[inline]
+    pub(crate) fn claim(&mut self, backing: &impl Backing) -> Result<u64, NoSlot> {
+        if self.position == self.limit {
+            self.look_for_space(backing)?;
+        }
+        Ok(self.position)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_for_space(&mut self, backing: &impl Backing) -> Result<(), NoSlot> {
+        // Acquire: pairs with the Release in `release`: the consumer has finished with what it
+        // released, and we may write there.
+        let head = backing.head().load(Ordering::Acquire);
+        match self.position.checked_sub(head) {
+            Some(used) if used < backing.capacity() => {
+                self.limit = head + backing.capacity();
+                Ok(())
+            }
+            Some(used) if used == backing.capacity() => Err(NoSlot::Full),
+            // A head beyond what was produced, or one that went back: nobody writes that.
+            _ => Err(NoSlot::Corrupt),
+        }
+    }
+
+    /// How many slots are free, as far as is known after a look.
+    pub(crate) fn free(&mut self, backing: &impl Backing) -> Result<u64, NoSlot> {
+        match self.look_for_space(backing) {
+            Ok(()) => Ok(self.limit - self.position),
+            Err(NoSlot::Full) => Ok(0),
+            Err(NoSlot::Corrupt) => Err(NoSlot::Corrupt),
+        }
+    }
+
+    /// Makes the claimed slot, now written, visible.
+    #[inline]
+    pub(crate) fn commit(&mut self, backing: &impl Backing) {
+        // Release: pairs with the Acquire in `ready`; the payload comes before its stamp.
+        backing.stamp(self.position).store(self.position + 1, Ordering::Release);
+        self.position += 1;
+    }
+
+    /// Makes the next `claim` look anew, whatever was known to be free.
+    pub(crate) fn forget_space(&mut self) {
+        self.limit = self.position;
+    }
+}
+
+/// The consumer's private half.
+#[derive(Debug)]
+pub(crate) struct Consuming {
+    /// The next message to receive.
+    position: u64,
+    /// Messages below this may have been seen by a consumer that died.
+    seen_before: u64,
+}
+
+impl Consuming {
+    /// Takes over at the published head.
+    pub(crate) fn resume(backing: &impl Backing) -> Self {
+        // Acquire: pairs with the Release of a predecessor in another process.
+        let position = backing.head().load(Ordering::Acquire);
+        // Relaxed: ordered by the taking of the role.
+        let taken = backing.taken().load(Ordering::Relaxed);
+        // A nonsensical `taken` flags at most one capacity.
+        let seen_before = taken.clamp(position, position.saturating_add(backing.capacity()));
+        Self { position, seen_before }
+    }
+
+    /// The next message to receive.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether the message `ahead` of the next one is there.
+    #[inline]
+    pub(crate) fn ready(&self, backing: &impl Backing, ahead: u64) -> bool {
+        let position = self.position + ahead;
+        // Acquire: pairs with the Release in `commit`.
+        backing.stamp(position).load(Ordering::Acquire) == position + 1
+    }
+
+    /// How many messages are there, counted up to `most` and to one capacity.
+    pub(crate) fn count(&self, backing: &impl Backing, most: u64) -> u64 {
+        let most = most.min(backing.capacity());
+        (0..most).find(|&ahead| !self.ready(backing, ahead)).unwrap_or(most)
+    }
+
+    /// Whether a consumer that died may have seen the message at `position`.
+    #[inline]
+    pub(crate) fn seen_before(&self, position: u64) -> bool {
+        position < self.seen_before
+    }
+
+    /// Records, before anybody sees them, that the next `count` messages are handed out.
+    #[inline]
+    pub(crate) fn hand_out(&self, backing: &impl Backing, count: u64) {
+        // Release only so that the compiler keeps it before what the user does with the message.
+        backing.taken().store(self.position + count, Ordering::Release);
+    }
+
+    /// Gives the next `count` slots back.
+    #[inline]
+    pub(crate) fn release(&mut self, backing: &impl Backing, count: u64) {
+        self.position += count;
+        // Release: pairs with the Acquire in `look_for_space`; our reads come before.
+        backing.head().store(self.position, Ordering::Release);
+    }
+}

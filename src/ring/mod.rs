@@ -1,0 +1,20 @@
+//! Rings: bounded queues in a region, one producer and one consumer each.
+//!
+//! [`spsc`] has typed slots of one size, [`bytes`] messages of any length. What they share (who may
+//! be producer and consumer, what becomes of the role of one that died) is in [`roles`].
+//!
+//! The algorithms (the `core` modules) know only atomics and a small backing trait, so that a model
+//! checker can run them over the heap.
+
+#[cfg(not(allmende_loom))]
+pub mod bytes;
+pub(crate) mod core;
+#[cfg(not(allmende_loom))]
+pub mod error;
+pub(crate) mod records;
+#[cfg(not(allmende_loom))]
+pub(crate) mod roles;
+#[cfg(not(allmende_loom))]
+pub mod spsc;
+#[cfg(not(allmende_loom))]
+mod waiting;

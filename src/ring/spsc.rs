@@ -1,0 +1,703 @@
+//! The ring of typed slots: one producer, one consumer, both in whatever processes.
+//!
+//! ```
+//! use allmende::{Region, spsc::Ring};
+//! let region = Region::create().memfd("example")?;
+//! let ring = Ring::<u64>::open_or_create(&region, "numbers", 1024)?;
+//! let (mut producer, mut consumer) = (ring.producer()?, ring.consumer()?);
+//! producer.push(7)?;
+//! assert_eq!(consumer.pop()?, 7);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The algorithm and its picture are in `core`, the layout in [`crate::layout::spsc`].
+//!
+//! # What a successor may see twice
+//!
+//! A message is consumed when it is *released*. [`Consumer::pop`] copies it out and releases it at
+//! once: a consumer killed after that has lost its own copy, and nothing is delivered twice.
+//! [`Consumer::receive`] and [`Consumer::receive_batch`] lend it out and release it when the loan is
+//! dropped: if the consumer is killed in between, its successor gets the message, or the batch,
+//! again, and [`Loan::seen_before`] says so.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::core::{Backing, Consuming, Producing};
+use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
+use super::roles::{End, Peer, Role, initialise};
+use super::waiting::{self, NoSpace};
+use crate::Region;
+use crate::atomic::{AtomicU64, Ordering};
+use crate::layout::spsc::{DATA, HEAD, MAX_ALIGN, MAX_CAPACITY, TAKEN, payload_offset, slot_stride};
+use crate::payload::Payload;
+use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::sync::wait::Wait;
+
+/// A ring of slots of type `T` in a region; take its [producer](Self::producer) or
+/// [consumer](Self::consumer) to use it.
+pub struct Ring<T> {
+    inner: Arc<Inner>,
+    object: Object,
+    slots: Slots<T>,
+}
+
+impl<T: Payload> Ring<T> {
+    /// The ring of that name in `region`, made with room for `capacity` messages (rounded up to a
+    /// power of two) where there is none.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn open_or_create(region: &Region, name: &str, capacity: usize) -> Result<Self, ObjectError> {
+        let type_name = T::SCHEMA.to_string();
+        let spec = spec::<T>(name, &type_name, capacity)?;
+        let object = region.inner.open_or_create_object(&spec, initialise_slots::<T>)?;
+        Self::at(region, object)
+    }
+
+    /// A new ring; there must be none of that name.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn create(region: &Region, name: &str, capacity: usize) -> Result<Self, ObjectError> {
+        let type_name = T::SCHEMA.to_string();
+        let spec = spec::<T>(name, &type_name, capacity)?;
+        let object = region.inner.create_object(&spec, initialise_slots::<T>)?;
+        Self::at(region, object)
+    }
+
+    /// The ring of that name, which must be there, whatever its capacity.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn open(region: &Region, name: &str) -> Result<Self, ObjectError> {
+        let type_name = T::SCHEMA.to_string();
+        let any = ObjectSpec { item_count: 0, ..spec::<T>(name, &type_name, 1)? };
+        let object = region.inner.open_object(&any)?;
+        Self::at(region, object)
+    }
+
+    fn at(region: &Region, object: Object) -> Result<Self, ObjectError> {
+        let inner = region.inner.clone();
+        let slots = Slots::new(&inner.memory, &object).ok_or(AccessError::Corrupt)?;
+        Ok(Self { inner, object, slots })
+    }
+
+    /// How many messages fit.
+    pub fn capacity(&self) -> u64 {
+        self.slots.capacity()
+    }
+
+    /// Takes the producer's role; if its last holder died, goes on where that one stopped.
+    ///
+    /// # Errors
+    /// [`RoleError::Taken`] while somebody alive has it.
+    pub fn producer(&self) -> Result<Producer<T>, RoleError> {
+        let role = Role::take(&self.inner, self.object, End::Producer)?;
+        let core = Producing::resume(&self.slots).ok_or(AccessError::Corrupt)?;
+        Ok(Producer { core, slots: self.slots, role, wait: Wait::default() })
+    }
+
+    /// Takes the consumer's role; if its last holder died, goes on where that one stopped.
+    ///
+    /// # Errors
+    /// [`RoleError::Taken`] while somebody alive has it.
+    pub fn consumer(&self) -> Result<Consumer<T>, RoleError> {
+        let role = Role::take(&self.inner, self.object, End::Consumer)?;
+        let core = Consuming::resume(&self.slots);
+        Ok(Consumer { core, slots: self.slots, role, wait: Wait::default() })
+    }
+}
+
+impl<T> fmt::Debug for Ring<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("object", &self.object).finish_non_exhaustive()
+    }
+}
+
+/// The mapped words and slots of a ring. Valid as long as the `Inner` that lies beside it.
+struct Slots<T> {
+    /// The object's first byte.
+    base: NonNull<u8>,
+    mask: u64,
+    _payload: PhantomData<T>,
+}
+
+impl<T> Clone for Slots<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Slots<T> {}
+
+// SAFETY: a pointer to shared words and to slots whose payloads (`Payload`) have no ties to a thread;
+// whoever reads or writes a slot has claimed it by the protocol.
+unsafe impl<T: Payload> Send for Slots<T> {}
+// SAFETY: as above; through a shared reference only atomics are reached.
+unsafe impl<T: Payload> Sync for Slots<T> {}
+
+impl<T> Slots<T> {
+    const STRIDE: u64 = slot_stride(size_of::<T>() as u64, align_of::<T>()).expect("types are of sane sizes");
+
+    /// `None` when the object is too short for what its directory entry says.
+    fn new(memory: &Memory, object: &Object) -> Option<Self> {
+        let capacity = object.item_count;
+        if !capacity.is_power_of_two() || capacity > MAX_CAPACITY {
+            return None;
+        }
+        let needed = Self::length(capacity)?;
+        if needed > object.length {
+            return None;
+        }
+        let base = memory.pointer(object.offset, needed, MAX_ALIGN as u64)?;
+        Some(Self { base, mask: capacity - 1, _payload: PhantomData })
+    }
+
+    fn length(capacity: u64) -> Option<u64> {
+        DATA.checked_add(Self::STRIDE.checked_mul(capacity)?)
+    }
+
+    #[inline]
+    fn word(&self, offset: u64) -> &AtomicU64 {
+        // SAFETY: `new` checked that the object has DATA and all slots; `offset` is that of a word
+        // in its head or of a stamp, so in bounds; base and offsets are multiples of 8. The mapping
+        // lives as long as the `Inner` beside this. All reach these words as atomics of this width.
+        #[allow(clippy::cast_possible_truncation)]
+        unsafe {
+            self.base.add(offset as usize).cast::<AtomicU64>().as_ref()
+        }
+    }
+
+    /// Where the payload of `position` lies.
+    #[inline]
+    fn payload(&self, position: u64) -> NonNull<T> {
+        let offset = DATA + (position & self.mask) * Self::STRIDE + payload_offset(align_of::<T>());
+        // SAFETY: the masked position is below the capacity, so the slot lies in the object (see
+        // `new`). The object starts at a multiple of 128, DATA and STRIDE are multiples of 64 and
+        // the payload's offset is one of its alignment: so the address is aligned.
+        #[allow(clippy::cast_possible_truncation)]
+        unsafe {
+            self.base.add(offset as usize).cast::<T>()
+        }
+    }
+}
+
+impl<T> Backing for Slots<T> {
+    #[inline]
+    fn capacity(&self) -> u64 {
+        self.mask + 1
+    }
+    #[inline]
+    fn stamp(&self, position: u64) -> &AtomicU64 {
+        self.word(DATA + (position & self.mask) * Self::STRIDE)
+    }
+    #[inline]
+    fn head(&self) -> &AtomicU64 {
+        self.word(HEAD)
+    }
+    #[inline]
+    fn taken(&self) -> &AtomicU64 {
+        self.word(TAKEN)
+    }
+}
+
+/// The sending end of a [`Ring`].
+pub struct Producer<T: Payload> {
+    core: Producing,
+    slots: Slots<T>,
+    wait: Wait,
+    role: Role,
+}
+
+impl<T: Payload> Producer<T> {
+    /// How this end waits while the ring is full (default: [`Wait::Park`]).
+    #[must_use]
+    pub fn wait_strategy(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// How many messages fit.
+    pub fn capacity(&self) -> u64 {
+        self.slots.capacity()
+    }
+
+    /// How many more messages fit now.
+    ///
+    /// # Errors
+    /// [`AccessError::Corrupt`] when the consumer wrote an impossible position.
+    pub fn free(&mut self) -> Result<u64, AccessError> {
+        self.core.free(&self.slots).map_err(|_| AccessError::Corrupt)
+    }
+
+    /// Sends a copy of `value`, if a slot is free.
+    ///
+    /// # Errors
+    /// See [`TryPushError`]; it gives the value back.
+    #[inline]
+    pub fn try_push(&mut self, value: T) -> Result<(), TryPushError<T>> {
+        match self.claim_position() {
+            Ok(position) => {
+                self.write(position, &value);
+                self.publish();
+                Ok(())
+            }
+            Err(why) => Err(why.try_push(value)),
+        }
+    }
+
+    /// Sends a copy of `value`, waiting for a free slot as long as it takes.
+    ///
+    /// # Errors
+    /// See [`PushError`]; it gives the value back.
+    #[inline]
+    pub fn push(&mut self, value: T) -> Result<(), PushError<T>> {
+        self.push_until(value, None)
+    }
+
+    /// The same, waiting at most `time`.
+    ///
+    /// # Errors
+    /// See [`PushError`]; it gives the value back.
+    pub fn push_timeout(&mut self, value: T, time: Duration) -> Result<(), PushError<T>> {
+        self.push_until(value, Instant::now().checked_add(time))
+    }
+
+    #[inline]
+    fn push_until(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PushError<T>> {
+        match self.claim_until(deadline) {
+            Ok(position) => {
+                self.write(position, &value);
+                self.publish();
+                Ok(())
+            }
+            Err(why) => Err(why.push(value)),
+        }
+    }
+
+    /// Sends as many of `values` as fit now, and says how many that were. One look for sleepers
+    /// serves for all.
+    ///
+    /// # Errors
+    /// [`TryPushError`] (with nothing in it) when none could be sent for another reason than a full
+    /// ring.
+    pub fn push_slice(&mut self, values: &[T]) -> Result<usize, TryPushError<()>> {
+        let mut sent = 0;
+        for value in values {
+            match self.claim_position() {
+                Ok(position) => {
+                    self.write(position, value);
+                    self.core.commit(&self.slots);
+                    sent += 1;
+                }
+                Err(NoSpace::Full) => break,
+                Err(why) if sent == 0 => return Err(why.try_push(())),
+                Err(_) => break,
+            }
+        }
+        if sent > 0 {
+            self.look_for_sleepers();
+        }
+        Ok(sent)
+    }
+
+    /// Claims a free slot, to be written in place. Dropped without [`Claim::commit`], nothing is sent.
+    ///
+    /// What it holds before it is written is some earlier message.
+    ///
+    /// # Errors
+    /// See [`TryPushError`].
+    #[inline]
+    pub fn try_claim(&mut self) -> Result<Claim<'_, T>, TryPushError<()>> {
+        match self.claim_position() {
+            Ok(position) => Ok(Claim { position, producer: self }),
+            Err(why) => Err(why.try_push(())),
+        }
+    }
+
+    /// Claims a slot, waiting for a free one as long as it takes.
+    ///
+    /// # Errors
+    /// See [`PushError`].
+    #[inline]
+    pub fn claim(&mut self) -> Result<Claim<'_, T>, PushError<()>> {
+        match self.claim_until(None) {
+            Ok(position) => Ok(Claim { position, producer: self }),
+            Err(why) => Err(why.push(())),
+        }
+    }
+
+    /// The same, waiting at most `time`.
+    ///
+    /// # Errors
+    /// See [`PushError`].
+    pub fn claim_timeout(&mut self, time: Duration) -> Result<Claim<'_, T>, PushError<()>> {
+        let deadline = Instant::now().checked_add(time);
+        match self.claim_until(deadline) {
+            Ok(position) => Ok(Claim { position, producer: self }),
+            Err(why) => Err(why.push(())),
+        }
+    }
+
+    #[inline]
+    fn claim_position(&mut self) -> Result<u64, NoSpace> {
+        if self.role.inner().forked() {
+            return Err(NoSpace::Access(AccessError::Forked));
+        }
+        self.core.claim(&self.slots).map_err(|no_slot| waiting::why_no_space(&self.role, no_slot))
+    }
+
+    #[inline]
+    fn claim_until(&mut self, deadline: Option<Instant>) -> Result<u64, NoSpace> {
+        match self.claim_position() {
+            Err(NoSpace::Full) => {
+                let Self { core, slots, wait, role } = self;
+                waiting::for_space(role, *wait, deadline, || core.claim(slots))
+            }
+            other => other,
+        }
+    }
+
+    #[inline]
+    fn write(&mut self, position: u64, value: &T) {
+        // SAFETY: `claim` gave this producer the slot, which nobody reads before its stamp; in
+        // bounds and aligned (see `payload`).
+        unsafe { self.slots.payload(position).write(*value) };
+    }
+
+    #[inline]
+    fn publish(&mut self) {
+        self.core.commit(&self.slots);
+        self.look_for_sleepers();
+    }
+
+    #[inline]
+    fn look_for_sleepers(&mut self) {
+        let inner = self.role.inner();
+        let event = self.role.peer_event();
+        crate::sync::platform::Platform::light_barrier(inner);
+        if event.sleepers() {
+            self.somebody_sleeps_or_left();
+        }
+    }
+
+    #[cold]
+    fn somebody_sleeps_or_left(&mut self) {
+        self.role.peer_event().notify_sleepers(self.role.inner());
+        if self.role.peer() != Peer::Expected {
+            // The next claim shall look, and find the consumer gone.
+            self.core.forget_space();
+        }
+    }
+}
+
+impl<T: Payload> fmt::Debug for Producer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("position", &self.core.position()).finish_non_exhaustive()
+    }
+}
+
+/// A slot that is being written in place. Nothing is sent unless it is [committed](Self::commit).
+#[must_use = "a claim that is dropped sends nothing"]
+pub struct Claim<'a, T: Payload> {
+    producer: &'a mut Producer<T>,
+    position: u64,
+}
+
+impl<T: Payload> Claim<'_, T> {
+    /// Sends what was written.
+    #[inline]
+    pub fn commit(self) {
+        self.producer.publish();
+    }
+}
+
+impl<T: Payload> Deref for Claim<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the claim has the slot to itself until it is committed; every bit pattern is a `T`.
+        unsafe { self.producer.slots.payload(self.position).as_ref() }
+    }
+}
+
+impl<T: Payload> DerefMut for Claim<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`, and `&mut self` makes it exclusive within the thread.
+        unsafe { self.producer.slots.payload(self.position).as_mut() }
+    }
+}
+
+/// The receiving end of a [`Ring`].
+pub struct Consumer<T: Payload> {
+    core: Consuming,
+    slots: Slots<T>,
+    wait: Wait,
+    role: Role,
+}
+
+impl<T: Payload> Consumer<T> {
+    /// How this end waits while the ring is empty (default: [`Wait::Park`]).
+    #[must_use]
+    pub fn wait_strategy(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// How many messages fit.
+    pub fn capacity(&self) -> u64 {
+        self.slots.capacity()
+    }
+
+    /// How many messages are there to be received, at most one capacity.
+    pub fn len(&self) -> u64 {
+        self.core.count(&self.slots, u64::MAX)
+    }
+
+    /// Whether there is nothing to be received.
+    pub fn is_empty(&self) -> bool {
+        !self.core.ready(&self.slots, 0)
+    }
+
+    /// Copies the next message out and releases its slot, if there is one.
+    ///
+    /// # Errors
+    /// See [`TryPopError`].
+    #[inline]
+    pub fn try_pop(&mut self) -> Result<T, TryPopError> {
+        self.next_ready()?;
+        Ok(self.take())
+    }
+
+    /// Copies the next message out, waiting for it as long as it takes.
+    ///
+    /// # Errors
+    /// See [`PopError`]: all that was sent is received before it is said that the producer is gone.
+    #[inline]
+    pub fn pop(&mut self) -> Result<T, PopError> {
+        self.wait_for_message(None)?;
+        Ok(self.take())
+    }
+
+    /// The same, waiting at most `time`.
+    ///
+    /// # Errors
+    /// See [`PopError`].
+    pub fn pop_timeout(&mut self, time: Duration) -> Result<T, PopError> {
+        self.wait_for_message(Instant::now().checked_add(time))?;
+        Ok(self.take())
+    }
+
+    /// Copies messages into the front of `into`, as many as there are and fit, and says how many.
+    /// The slots are released together.
+    ///
+    /// # Errors
+    /// See [`TryPopError`], when there is none.
+    pub fn pop_slice(&mut self, into: &mut [MaybeUninit<T>]) -> Result<usize, TryPopError> {
+        self.next_ready()?;
+        let mut count = 0;
+        while let Some(place) = into.get_mut(count)
+            && (count as u64) < self.slots.capacity()
+            && self.core.ready(&self.slots, count as u64)
+        {
+            // SAFETY: the stamp (Acquire) says that the payload is there, and it is this consumer's
+            // until released.
+            *place =
+                MaybeUninit::new(unsafe { self.slots.payload(self.core.position() + count as u64).read() });
+            count += 1;
+        }
+        self.release(count as u64);
+        Ok(count)
+    }
+
+    /// Lends the next message out where it lies, if there is one. Dropping the loan releases it.
+    ///
+    /// # Errors
+    /// See [`TryPopError`].
+    #[inline]
+    pub fn try_receive(&mut self) -> Result<Loan<'_, T>, TryPopError> {
+        self.next_ready()?;
+        self.core.hand_out(&self.slots, 1);
+        Ok(Loan { consumer: self })
+    }
+
+    /// Lends the next message out, waiting for it as long as it takes.
+    ///
+    /// # Errors
+    /// See [`PopError`].
+    #[inline]
+    pub fn receive(&mut self) -> Result<Loan<'_, T>, PopError> {
+        self.wait_for_message(None)?;
+        self.core.hand_out(&self.slots, 1);
+        Ok(Loan { consumer: self })
+    }
+
+    /// The same, waiting at most `time`.
+    ///
+    /// # Errors
+    /// See [`PopError`].
+    pub fn receive_timeout(&mut self, time: Duration) -> Result<Loan<'_, T>, PopError> {
+        self.wait_for_message(Instant::now().checked_add(time))?;
+        self.core.hand_out(&self.slots, 1);
+        Ok(Loan { consumer: self })
+    }
+
+    /// Lends up to `most` messages out together, waiting for the first as long as it takes. Dropping
+    /// the batch releases all of them.
+    ///
+    /// # Errors
+    /// See [`PopError`].
+    pub fn receive_batch(&mut self, most: usize) -> Result<Batch<'_, T>, PopError> {
+        self.wait_for_message(None)?;
+        let count = self.core.count(&self.slots, most.max(1) as u64);
+        self.core.hand_out(&self.slots, count);
+        Ok(Batch { consumer: self, count })
+    }
+
+    #[inline]
+    fn next_ready(&mut self) -> Result<(), TryPopError> {
+        if self.role.inner().forked() {
+            return Err(AccessError::Forked.into());
+        }
+        let ready = || self.core.ready(&self.slots, 0);
+        if ready() { Ok(()) } else { waiting::why_no_message(&self.role, ready).map_or(Ok(()), Err) }
+    }
+
+    #[inline]
+    fn wait_for_message(&mut self, deadline: Option<Instant>) -> Result<(), PopError> {
+        if self.role.inner().forked() {
+            return Err(AccessError::Forked.into());
+        }
+        let ready = || self.core.ready(&self.slots, 0);
+        if ready() { Ok(()) } else { waiting::for_message(&self.role, self.wait, deadline, ready) }
+    }
+
+    #[inline]
+    fn take(&mut self) -> T {
+        // SAFETY: the stamp (Acquire) says that the payload is there, and it is this consumer's until
+        // released; every bit pattern is a `T`.
+        let value = unsafe { self.slots.payload(self.core.position()).read() };
+        self.release(1);
+        value
+    }
+
+    #[inline]
+    fn release(&mut self, count: u64) {
+        self.core.release(&self.slots, count);
+        self.role.peer_event().notify(self.role.inner());
+    }
+}
+
+impl<T: Payload> fmt::Debug for Consumer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("position", &self.core.position()).finish_non_exhaustive()
+    }
+}
+
+/// A message, lent out where it lies. Dropping it releases its slot.
+pub struct Loan<'a, T: Payload> {
+    consumer: &'a mut Consumer<T>,
+}
+
+impl<T: Payload> Loan<'_, T> {
+    /// Whether a consumer that died may have had it already.
+    pub fn seen_before(&self) -> bool {
+        self.consumer.core.seen_before(self.consumer.core.position())
+    }
+}
+
+impl<T: Payload> Deref for Loan<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the stamp (Acquire) said that the payload is there; the producer does not write to
+        // the slot before it is released, which takes the loan's end.
+        unsafe { self.consumer.slots.payload(self.consumer.core.position()).as_ref() }
+    }
+}
+
+impl<T: Payload> Drop for Loan<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.consumer.role.inner().forked() {
+            self.consumer.release(1);
+        }
+    }
+}
+
+/// Messages lent out together. Dropping them releases all slots at once.
+pub struct Batch<'a, T: Payload> {
+    consumer: &'a mut Consumer<T>,
+    count: u64,
+}
+
+impl<T: Payload> Batch<'_, T> {
+    /// How many messages there are: at least one.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        usize::try_from(self.count).unwrap_or(usize::MAX)
+    }
+
+    /// The messages in order, where they lie.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &T> + '_ {
+        let Consumer { core, slots, .. } = &*self.consumer;
+        (0..self.len()).map(move |index| {
+            // SAFETY: as for `Loan`: all of these were stamped, and are released with the batch.
+            unsafe { slots.payload(core.position() + index as u64).as_ref() }
+        })
+    }
+
+    /// How many messages from the front a consumer that died may have had already.
+    pub fn seen_before(&self) -> usize {
+        let core = &self.consumer.core;
+        (0..self.len()).take_while(|&index| core.seen_before(core.position() + index as u64)).count()
+    }
+}
+
+impl<T: Payload> Drop for Batch<'_, T> {
+    fn drop(&mut self) {
+        if !self.consumer.role.inner().forked() {
+            self.consumer.release(self.count);
+        }
+    }
+}
+
+fn spec<'a, T: Payload>(
+    name: &'a str,
+    type_name: &'a str,
+    capacity: usize,
+) -> Result<ObjectSpec<'a>, ObjectError> {
+    let size = size_of::<T>() as u64;
+    let problem = |problem| ObjectError::InvalidSize { count: capacity as u64, size, problem };
+    if align_of::<T>() > MAX_ALIGN {
+        return Err(problem("its alignment is above 64"));
+    }
+    let slots = (capacity as u64)
+        .checked_next_power_of_two()
+        .filter(|&slots| capacity > 0 && slots <= MAX_CAPACITY)
+        .ok_or_else(|| problem("choose a capacity between 1 and 2^40"))?;
+    Ok(ObjectSpec {
+        name,
+        kind: ObjectKind::Spsc,
+        length: Slots::<T>::length(slots).ok_or_else(|| problem("it is too large"))?,
+        fingerprint: T::FINGERPRINT,
+        type_name,
+        item_size: size,
+        item_count: slots,
+    })
+}
+
+fn initialise_slots<T: Payload>(memory: &Memory, object: &Object) {
+    initialise(memory, object);
+    let slots = Slots::<T>::new(memory, object).expect("the object was made long enough");
+    for position in 0..slots.capacity() {
+        // Relaxed: nobody else can reach the object before it is READY. 0 is no position's stamp.
+        slots.stamp(position).store(0, Ordering::Relaxed);
+    }
+}

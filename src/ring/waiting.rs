@@ -1,0 +1,123 @@
+//! Waiting at either end of a ring, the same for slots and for records: for space, for a message,
+//! or for the news that the other end is gone.
+
+use std::time::Instant;
+
+use super::core::NoSlot;
+use super::error::{PopError, PushError, TryPopError, TryPushError};
+use super::roles::{Peer, Role};
+use crate::region::AccessError;
+use crate::sync::eventcount::AfterSlice;
+use crate::sync::wait::Wait;
+
+/// Why there is no space.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum NoSpace {
+    Full,
+    Left,
+    Died,
+    Access(AccessError),
+}
+
+impl NoSpace {
+    pub(super) fn try_push<T>(self, value: T) -> TryPushError<T> {
+        match self {
+            Self::Full => TryPushError::Full(value),
+            Self::Left => TryPushError::Disconnected(value),
+            Self::Died => TryPushError::PeerDied(value),
+            Self::Access(error) => TryPushError::Access(error, value),
+        }
+    }
+
+    pub(super) fn push<T>(self, value: T) -> PushError<T> {
+        match self {
+            Self::Full => PushError::TimedOut(value),
+            Self::Left => PushError::Disconnected(value),
+            Self::Died => PushError::PeerDied(value),
+            Self::Access(error) => PushError::Access(error, value),
+        }
+    }
+
+    fn of_peer(peer: Peer) -> Self {
+        match peer {
+            Peer::Expected => Self::Full,
+            Peer::Left => Self::Left,
+            Peer::Died => Self::Died,
+        }
+    }
+}
+
+fn after_slice(role: &Role) -> AfterSlice {
+    match role.examine_peer() {
+        Peer::Expected => AfterSlice::GoOn,
+        Peer::Left | Peer::Died => AfterSlice::GiveUp,
+    }
+}
+
+/// What a failed claim means, without waiting.
+#[cold]
+pub(super) fn why_no_space(role: &Role, no_slot: NoSlot) -> NoSpace {
+    match no_slot {
+        NoSlot::Corrupt => NoSpace::Access(AccessError::Corrupt),
+        NoSlot::Full => NoSpace::of_peer(role.peer()),
+    }
+}
+
+/// Waits until `claim` succeeds, the consumer is gone, or the time is over.
+#[cold]
+pub(super) fn for_space(
+    role: &Role,
+    wait: Wait,
+    deadline: Option<Instant>,
+    mut claim: impl FnMut() -> Result<u64, NoSlot>,
+) -> Result<u64, NoSpace> {
+    let condition = || match claim() {
+        Ok(position) => Some(Ok(position)),
+        Err(no_slot) => match why_no_space(role, no_slot) {
+            NoSpace::Full => None,
+            other => Some(Err(other)),
+        },
+    };
+    let found = role.own_event().wait_until(role.inner(), wait, deadline, condition, || after_slice(role));
+    found.unwrap_or_else(|| Err(NoSpace::of_peer(role.examine_peer())))
+}
+
+fn gone(peer: Peer) -> Option<PopError> {
+    match peer {
+        Peer::Expected => None,
+        Peer::Left => Some(PopError::Disconnected),
+        Peer::Died => Some(PopError::PeerDied),
+    }
+}
+
+/// What it means that no message was there, without waiting. `None`: one is there now.
+#[cold]
+pub(super) fn why_no_message(role: &Role, ready: impl FnOnce() -> bool) -> Option<TryPopError> {
+    match gone(role.peer()) {
+        None => Some(TryPopError::Empty),
+        // Looked again after the role: all that was sent before it was given up comes first.
+        Some(_) if ready() => None,
+        Some(error) => Some(error.into()),
+    }
+}
+
+/// Waits until `ready`, the producer is gone and all is consumed, or the time is over.
+pub(super) fn for_message(
+    role: &Role,
+    wait: Wait,
+    deadline: Option<Instant>,
+    ready: impl Fn() -> bool,
+) -> Result<(), PopError> {
+    let condition = || {
+        if ready() {
+            return Some(Ok(()));
+        }
+        // Looked again after the role: as above.
+        gone(role.peer()).map(|error| if ready() { Ok(()) } else { Err(error) })
+    };
+    let found = role.own_event().wait_until(role.inner(), wait, deadline, condition, || after_slice(role));
+    found.unwrap_or_else(|| {
+        let peer = gone(role.examine_peer());
+        if ready() { Ok(()) } else { Err(peer.unwrap_or(PopError::TimedOut)) }
+    })
+}

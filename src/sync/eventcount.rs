@@ -1,0 +1,178 @@
+//! The eventcount: sleeping until a condition over shared memory may have come true.
+//!
+//! ```text
+//!   sleeper                               sender
+//!   ticket = word | SLEEPERS              store what the sleeper waits for
+//!   heavy barrier (membarrier)            light barrier (none but the compiler's)
+//!   look: true? ─► done                   SLEEPERS set? ─no─► done
+//!   futex_wait(word == ticket)            word = next sequence, SLEEPERS clear; wake all
+//! ```
+//!
+//! A sender must not miss a sleeper: either the sleeper's look comes after the sender's store and
+//! sees it, or the sender's look comes after the sleeper's flag and sees that. Such a choice needs a
+//! full fence on both sides; `membarrier` runs the sender's on its core when the sleeper asks, so a
+//! sender pays for one load. Where the region is *fenced*, both pay.
+//!
+//! A sleeper that is killed leaves SLEEPERS set: the next sender makes one needless call. A sender
+//! that is killed before it wakes costs the sleeper at most one slice. There is nothing to sweep.
+//!
+//! After Vyukov's eventcount; the asymmetric fence is that of `liburcu` and folly's `AsymmetricThreadFence`.
+
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use super::platform::{Platform, SLICE, Woken};
+use super::wait::Wait;
+use crate::atomic::{AtomicU32, Ordering, spin_hint};
+
+/// Bit 0 of the word: somebody sleeps, or is about to. The other 31 bits count notifications.
+pub const SLEEPERS: u32 = 1;
+
+/// How many looks a spinning wait makes between two looks at the clock.
+const LOOKS_PER_CLOCK: u32 = 1 << 12;
+/// How long a sleeper that found its condition true after a slice waits for the wake-up that ought
+/// to be under way, before it counts as lost.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// What a wait is told by the check that it makes when a slice is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterSlice {
+    /// Go on waiting.
+    GoOn,
+    /// There is nothing to wait for any more.
+    GiveUp,
+}
+
+/// The word on which processes sleep.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventCount<'a>(pub(crate) &'a AtomicU32);
+
+impl EventCount<'_> {
+    /// Wakes all sleepers, if there are any. To be called after the store that they wait for.
+    #[inline]
+    pub(crate) fn notify(self, platform: &impl Platform) {
+        platform.light_barrier();
+        if self.sleepers() {
+            self.notify_sleepers(platform);
+        }
+    }
+
+    /// Whether somebody sleeps. A light barrier must stand between it and the store before it.
+    #[inline]
+    pub(crate) fn sleepers(self) -> bool {
+        // Relaxed: ordered after the store by the sleeper's heavy barrier (or the fence).
+        self.0.load(Ordering::Relaxed) & SLEEPERS != 0
+    }
+
+    #[cold]
+    pub(crate) fn notify_sleepers(self, platform: &impl Platform) {
+        // Relaxed: a guess, which the compare-and-swap confirms.
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word & SLEEPERS != 0 {
+            // Release: pairs with the Acquire in `prepare`: who sees the new sequence number and
+            // then looks at its condition sees what was stored before. +1 clears the flag and
+            // carries into the count.
+            match self.0.compare_exchange(word, word.wrapping_add(1), Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => {
+                    platform.wake(self.0, u32::MAX);
+                    return;
+                }
+                Err(now) => word = now,
+            }
+        }
+        // Another sender cleared the flag after our store, and wakes the sleepers.
+    }
+
+    /// Announces a sleeper; the condition must be looked at once more before [`Self::sleep`].
+    pub(crate) fn prepare(self, platform: &impl Platform) -> u32 {
+        // Acquire: pairs with the Release in `notify_sleepers`.
+        let ticket = self.0.fetch_or(SLEEPERS, Ordering::Acquire) | SLEEPERS;
+        platform.heavy_barrier();
+        ticket
+    }
+
+    /// Sleeps until somebody notifies after `ticket` was drawn.
+    pub(crate) fn sleep(self, platform: &impl Platform, ticket: u32, time: Duration) -> Woken {
+        platform.wait(self.0, ticket, time)
+    }
+
+    /// Waits until `condition` says something, the deadline passes, or `after_slice` gives up.
+    ///
+    /// Returns the condition's word, or `None`.
+    pub(crate) fn wait_until<T>(
+        self,
+        platform: &impl Platform,
+        strategy: Wait,
+        deadline: Option<Instant>,
+        mut condition: impl FnMut() -> Option<T>,
+        mut after_slice: impl FnMut() -> AfterSlice,
+    ) -> Option<T> {
+        if let Wait::Spin | Wait::Yield = strategy {
+            return spin_until(strategy, deadline, condition, after_slice);
+        }
+        loop {
+            if let Some(found) = condition() {
+                return Some(found);
+            }
+            let ticket = self.prepare(platform);
+            if let Some(found) = condition() {
+                return Some(found);
+            }
+            let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return None;
+            }
+            if self.sleep(platform, ticket, left.min(SLICE)) == Woken::TimedOut {
+                if let Some(found) = condition() {
+                    self.was_it_late(platform, ticket);
+                    return Some(found);
+                }
+                if after_slice() == AfterSlice::GiveUp {
+                    // What was stored before the peer went is still to be had.
+                    return condition();
+                }
+            }
+        }
+    }
+
+    /// The slice is over and the condition is true. A sender that has just stored may be about to
+    /// wake us; if nobody does, the wake-up was lost.
+    #[cold]
+    fn was_it_late(self, platform: &impl Platform, ticket: u32) {
+        if self.sleep(platform, ticket, GRACE) == Woken::TimedOut && self.0.load(Ordering::Relaxed) == ticket
+        {
+            platform.late_wake();
+        }
+    }
+}
+
+fn spin_until<T>(
+    strategy: Wait,
+    deadline: Option<Instant>,
+    mut condition: impl FnMut() -> Option<T>,
+    mut after_slice: impl FnMut() -> AfterSlice,
+) -> Option<T> {
+    let mut slice_ends = None;
+    loop {
+        for _ in 0..LOOKS_PER_CLOCK {
+            if let Some(found) = condition() {
+                return Some(found);
+            }
+            match strategy {
+                Wait::Yield => std::thread::yield_now(),
+                _ => spin_hint(),
+            }
+        }
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            return condition();
+        }
+        if now >= *slice_ends.get_or_insert(now + SLICE) {
+            slice_ends = Some(now + SLICE);
+            if after_slice() == AfterSlice::GiveUp {
+                return condition();
+            }
+        }
+    }
+}

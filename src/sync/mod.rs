@@ -1,0 +1,19 @@
+//! Locks and events in a region, and the ways to wait for them.
+//!
+//! The algorithms ([`robust_lock`], [`eventcount`]) know only atomics and a small platform trait, so
+//! that a model checker can run them; [`mutex`] and [`event`] put them into a region.
+
+#[cfg(not(allmende_loom))]
+pub mod event;
+pub mod eventcount;
+#[cfg(not(allmende_loom))]
+pub mod mutex;
+pub(crate) mod platform;
+pub(crate) mod robust_lock;
+pub mod wait;
+
+#[cfg(not(allmende_loom))]
+pub use event::Event;
+#[cfg(not(allmende_loom))]
+pub use mutex::{Mutex, MutexGuard};
+pub use wait::Wait;

@@ -1,0 +1,73 @@
+//! What the algorithms need from what is around them, so that the same code runs over mapped memory
+//! and kernel calls, and under a model checker.
+
+use std::time::Duration;
+
+use crate::atomic::AtomicU32;
+use crate::layout::owner::Owner;
+
+/// What the kernel says of a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// Its process lives (however slow or stopped it is).
+    Alive,
+    /// Its process is gone, or it has detached: what it held may be taken.
+    Dead,
+    /// It cannot be told, since this process's descriptor of the region was closed by somebody.
+    /// Treated as alive: the living are never robbed.
+    Unknown,
+    /// There is no such slot: somebody wrote nonsense.
+    Impossible,
+}
+
+/// Why a sleep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// Somebody woke the word, or the word did not hold the expected value, or a signal came:
+    /// look again.
+    LookAgain,
+    /// The time is over.
+    TimedOut,
+}
+
+/// Kernel and region, as the algorithms see them.
+pub(crate) trait Platform {
+    /// The participant that this process is.
+    fn me(&self) -> Owner;
+    /// A number that no other living thread of this process has; never 0.
+    fn thread(&self) -> u32;
+    /// Whether a participant lives.
+    fn liveness(&self, owner: Owner) -> Liveness;
+    /// Sleeps while `word` holds `expected`, at most `time`.
+    fn wait(&self, word: &AtomicU32, expected: u32, time: Duration) -> Woken;
+    /// Wakes up to `count` of those who sleep on `word`.
+    fn wake(&self, word: &AtomicU32, count: u32);
+    /// The sender's half of the wake-up protocol: between its store and its look at the flag.
+    fn light_barrier(&self);
+    /// The sleeper's half: between setting its flag and its second look.
+    fn heavy_barrier(&self);
+    /// A wait ended by its slice although what it waited for was there: see `Region::late_wakes`.
+    fn late_wake(&self);
+}
+
+/// No sleep is longer: whoever sleeps looks at the world ten times a second at the least, so that
+/// the death of the one that ought to have woken it costs at most this.
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
+
+/// A small number for each thread of this process, never used again.
+#[cfg(not(allmende_loom))]
+pub(crate) fn thread_number() -> u32 {
+    use crate::atomic::Ordering;
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    std::thread_local! {
+        static NUMBER: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+    NUMBER.with(|number| {
+        if number.get() == 0 {
+            // Relaxed: only uniqueness matters. 0 is skipped should four milliards of threads pass.
+            let fresh = NEXT.fetch_add(1, Ordering::Relaxed);
+            number.set(if fresh == 0 { NEXT.fetch_add(1, Ordering::Relaxed) } else { fresh });
+        }
+        number.get()
+    })
+}

@@ -1,0 +1,219 @@
+//! The lock word: mutual exclusion among processes that may be killed at any instruction.
+//!
+//! ```text
+//!                 CAS 0 → me                         swap → 0, wake one if WAITERS
+//!      ┌────── free ──────────────► held by me ──────────────────────┐
+//!      │        ▲                      │ killed                      │
+//!      │        └──────────────────────┼─────────────────────────────┘
+//!      │                               ▼
+//!      │          the word still names the dead: a waiter asks the kernel and takes it,
+//!      │          or a sweep leaves DIED and wakes all
+//!      │                               ▼
+//!      │   CAS → me|DIED ──► held, value suspect ──mark consistent──► held by me
+//!      │                               │ unlocked as it is
+//!      └───────────────────────►  NOT_RECOVERABLE
+//! ```
+//!
+//! The state table is in [`crate::layout::mutex`]. After Drepper, "Futexes Are Tricky" (2011), mutex
+//! 2, and the robust mutexes of POSIX, with the owner in the word itself rather than in a list.
+
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use crate::atomic::{AtomicU32, AtomicU64, Ordering, spin_hint};
+use crate::layout::mutex::{DIED, NOT_RECOVERABLE, WAITERS};
+use crate::layout::owner::Owner;
+use crate::sync::platform::{Liveness, Platform, SLICE, Woken};
+
+/// How often a held lock is looked at before the caller sleeps.
+const SPINS: u32 = if cfg!(allmende_loom) { 0 } else { 100 };
+
+/// How a lock was got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acquired {
+    /// As it should be.
+    Clean,
+    /// From somebody who died (or panicked) holding it.
+    OwnerDied,
+}
+
+/// Why it was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    WouldBlock,
+    TimedOut,
+    Deadlock,
+    NotRecoverable,
+    Corrupt,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    None,
+    Until(Instant),
+    Forever,
+}
+
+/// The two words of a lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RobustLock<'a> {
+    pub(crate) word: &'a AtomicU32,
+    pub(crate) thread: &'a AtomicU64,
+}
+
+fn identity(platform: &impl Platform) -> u64 {
+    u64::from(platform.me().bits()) << 32 | u64::from(platform.thread())
+}
+
+impl RobustLock<'_> {
+    /// Takes the lock.
+    #[inline]
+    pub(crate) fn lock(&self, platform: &impl Platform, patience: Patience) -> Result<Acquired, Refused> {
+        let me = platform.me().bits();
+        // Acquire: pairs with the Release in `unlock`; what the last holder wrote is ours to see.
+        let acquired = match self.word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Acquired::Clean,
+            Err(_) => self.lock_slow(platform, patience)?,
+        };
+        // Relaxed: read by threads of this participant only, to find themselves; see `is_mine`.
+        self.thread.store(identity(platform), Ordering::Relaxed);
+        Ok(acquired)
+    }
+
+    #[cold]
+    fn lock_slow(&self, platform: &impl Platform, patience: Patience) -> Result<Acquired, Refused> {
+        let me = platform.me().bits();
+        // Having slept, one cannot know whether others sleep still: so it locks with WAITERS set,
+        // and its unlock wakes the next.
+        let mut waiters = 0;
+        let mut spins = 0;
+        loop {
+            // Relaxed: a guess, which the compare-and-swap confirms.
+            let word = self.word.load(Ordering::Relaxed);
+            if word == NOT_RECOVERABLE {
+                return Err(Refused::NotRecoverable);
+            }
+            let Some(owner) = Owner::from_word(word) else {
+                let died = word & DIED;
+                if word != died {
+                    return Err(Refused::Corrupt);
+                }
+                if self.take(word, me | died | waiters) {
+                    return Ok(if died == 0 { Acquired::Clean } else { Acquired::OwnerDied });
+                }
+                continue;
+            };
+            if self.is_mine(platform, owner) {
+                return Err(Refused::Deadlock);
+            }
+            if spins < SPINS && word & WAITERS == 0 && !matches!(patience, Patience::None) {
+                spins += 1;
+                spin_hint();
+                continue;
+            }
+            let time = match patience {
+                Patience::Forever => SLICE,
+                Patience::Until(deadline) => deadline.saturating_duration_since(Instant::now()).min(SLICE),
+                Patience::None => Duration::ZERO,
+            };
+            if time.is_zero() {
+                return match self.take_from_the_dead(platform, owner, word) {
+                    Some(result) => result,
+                    None if matches!(patience, Patience::None) => Err(Refused::WouldBlock),
+                    None => Err(Refused::TimedOut),
+                };
+            }
+            // Relaxed: setting the flag publishes nothing; the futex re-reads the word.
+            if word & WAITERS == 0
+                && self
+                    .word
+                    .compare_exchange(word, word | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_err()
+            {
+                continue;
+            }
+            waiters = WAITERS;
+            if platform.wait(self.word, word | WAITERS, time) == Woken::TimedOut
+                && let Some(result) = self.take_from_the_dead(platform, owner, word | WAITERS)
+            {
+                return result;
+            }
+        }
+    }
+
+    /// Whether the calling thread is the holder. `thread` is stale while somebody else takes over
+    /// from the dead, but it then names the dead participant, which the caller is not.
+    fn is_mine(&self, platform: &impl Platform, owner: Owner) -> bool {
+        owner == platform.me() && self.thread.load(Ordering::Relaxed) == identity(platform)
+    }
+
+    fn take(&self, from: u32, to: u32) -> bool {
+        // Acquire: pairs with the Release of `unlock`, or of the sweep.
+        self.word.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// If `owner` is dead, takes what `word` says it holds. `None`: go on waiting.
+    fn take_from_the_dead(
+        &self,
+        platform: &impl Platform,
+        owner: Owner,
+        word: u32,
+    ) -> Option<Result<Acquired, Refused>> {
+        match platform.liveness(owner) {
+            Liveness::Alive | Liveness::Unknown => None,
+            Liveness::Impossible => Some(Err(Refused::Corrupt)),
+            Liveness::Dead => {
+                // The word cannot have become a living participant's and then this again: the
+                // generation in it is the dead one's. WAITERS: others may sleep still.
+                self.take(word, platform.me().bits() | DIED | WAITERS).then_some(Ok(Acquired::OwnerDied))
+            }
+        }
+    }
+
+    /// Marks what the dead left as repaired. Call it only as the holder.
+    pub(crate) fn mark_consistent(&self) {
+        // Relaxed: the holder alone clears the bit, and its unlock publishes the repair.
+        self.word.fetch_and(!DIED, Ordering::Relaxed);
+    }
+
+    /// Gives the lock up. Call it only as the holder, and only with a value that is not suspect.
+    #[inline]
+    pub(crate) fn unlock(&self, platform: &impl Platform) {
+        // Relaxed, but before the Release below: the next holder writes it anew.
+        self.thread.store(0, Ordering::Relaxed);
+        // Release: pairs with the Acquire of the next holder.
+        let word = self.word.swap(0, Ordering::Release);
+        if word & WAITERS != 0 {
+            platform.wake(self.word, 1);
+        }
+    }
+
+    /// Gives up a lock whose value is suspect: leaves `DIED` (somebody else may repair it) or
+    /// `NOT_RECOVERABLE` (nobody will).
+    pub(crate) fn abandon(&self, platform: &impl Platform, state: u32) {
+        self.thread.store(0, Ordering::Relaxed);
+        // Release: as in `unlock`.
+        self.word.swap(state, Ordering::Release);
+        platform.wake(self.word, u32::MAX);
+    }
+
+    /// Takes the lock away from `dead`. Returns whether there was something to take.
+    pub(crate) fn sweep(&self, dead: Owner) -> bool {
+        // Relaxed: a guess, which the compare-and-swap confirms.
+        let mut word = self.word.load(Ordering::Relaxed);
+        // A waiter may set WAITERS meanwhile, once; and may take the lock itself: two tries more.
+        for _ in 0..4 {
+            if word == NOT_RECOVERABLE || Owner::from_word(word) != Some(dead) {
+                return false;
+            }
+            // Release: what the sweeper saw of the dead's writes is passed on to the next holder.
+            match self.word.compare_exchange(word, DIED, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+}
