@@ -98,6 +98,8 @@ impl Link {
         command.arg(COMMAND).arg(brief).stdin(Stdio::null()).stdout(Stdio::null());
         let child = spawn(&mut command, &inherit)?;
         control.watch = Watch::Child(child.id());
+        // The far ends are the child's alone now: when it dies, ours notices.
+        drop(handover);
         Ok(Self { control, flags: 0, _child: child })
     }
 

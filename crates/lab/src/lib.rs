@@ -12,6 +12,13 @@
 //! | [`measure`](mod@measure) | the timing loop |
 //! | [`row`], [`output`] | what comes out |
 
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures are f64 throughout, and shared memory of this size is a matter of 64-bit machines"
+)]
+
 pub mod codec;
 pub mod error;
 pub mod measure;

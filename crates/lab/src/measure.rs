@@ -211,16 +211,22 @@ impl Timing<'_> {
     /// Measures some contenders by turns until the time is over; each at least once.
     fn part(&mut self, setups: &[Setup], until: Instant) {
         let mut entries = Vec::new();
+        let mut late = 0;
         for setup in setups {
             self.progress.step(setup);
             if self.begun.elapsed() > self.budget {
-                self.skip(setup, &LabError::Option("no time was left: give it more with --seconds".into()));
+                late += 1;
                 continue;
             }
             match self.enter(setup) {
                 Ok(entry) => entries.push(Some(entry)),
                 Err(error) => self.skip(setup, &error),
             }
+        }
+        if let Some(setup) = setups.first().filter(|_| late > 0) {
+            let what = format!("{late} contenders with {} of {}", format_size(setup.size), setup.payload);
+            let reason = "no time was left: give it more with --seconds".into();
+            self.skipped.push(Skipped { contender: what, reason });
         }
         let tracks = entries.len() * self.modes.len();
         let share = until.saturating_duration_since(Instant::now())

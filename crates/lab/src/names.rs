@@ -15,6 +15,7 @@ macro_rules! named {
     ($(#[$meta:meta])* $enum:ident ($what:literal) { $($variant:ident = $name:literal, $help:literal;)+ }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[allow(clippy::doc_markdown, reason = "the text is also shown on the command line")]
         pub enum $enum {
             $(#[doc = $help] #[serde(rename = $name)] $variant,)+
         }

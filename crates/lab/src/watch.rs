@@ -38,6 +38,9 @@ impl Watch {
     }
 
     /// An error unless the other process lives.
+    ///
+    /// # Errors
+    /// [`LabError::PeerGone`].
     pub fn check(self) -> Result<()> {
         if self.alive() { Ok(()) } else { Err(LabError::PeerGone) }
     }
@@ -45,6 +48,9 @@ impl Watch {
     /// Looks until `ready` has something, or the other process is gone.
     ///
     /// With [`Wait::Spin`] there is no pause between two looks: the floor is what the hardware can do.
+    ///
+    /// # Errors
+    /// [`LabError::PeerGone`].
     #[inline]
     pub fn until<R>(self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> Result<R> {
         loop {

@@ -1,6 +1,8 @@
 //! How values become bytes and bytes values: one trait, one file a codec.
 #![forbid(unsafe_code)]
 
+use std::io::Cursor;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,12 +40,11 @@ fn failed<E: ToString>(codec: &'static str, action: &'static str) -> impl FnOnce
 fn written<E: ToString>(
     codec: &'static str,
     out: &mut [u8],
-    encode: impl FnOnce(&mut &mut [u8]) -> std::result::Result<(), E>,
+    encode: impl FnOnce(&mut Cursor<&mut [u8]>) -> std::result::Result<(), E>,
 ) -> Result<usize> {
-    let capacity = out.len();
-    let mut rest = out;
-    encode(&mut rest).map_err(failed(codec, "encode"))?;
-    Ok(capacity - rest.len())
+    let mut stream = Cursor::new(out);
+    encode(&mut stream).map_err(failed(codec, "encode"))?;
+    Ok(stream.position() as usize)
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ fn new_table() -> Table {
     table
 }
 
-fn right(text: String) -> Cell {
+fn right(text: impl ToString) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
@@ -131,7 +131,12 @@ fn marked(row: &Row, figure: String) -> String {
 
 /// The figure of a row in the table of its mode.
 fn figure(row: &Row) -> Option<String> {
-    let figure = if row.mode == Mode::Stream { rate(row.bytes_per_s?) } else { time(row.typical_ns()?) };
+    let figure = match (row.mode, row.access) {
+        (Mode::Stream, Access::Touched) => rate(row.bytes_per_s?),
+        // Nothing is moved: bytes a second would say nothing.
+        (Mode::Stream, Access::Descriptor) => time(row.mean_ns?),
+        _ => time(row.typical_ns()?),
+    };
     Some(marked(row, figure))
 }
 

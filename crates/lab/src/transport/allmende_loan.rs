@@ -37,9 +37,10 @@ pub(super) fn strategy(wait: Wait) -> allmende::Wait {
 
 /// Makes a region with both rings: the near ends, and what the far end needs.
 pub(super) fn create(shape: &Shape) -> Result<(Producer, Consumer, Handover)> {
-    // A message takes its length, rounded up, and a header; the longest may fill less than half of the ring.
-    let message = shape.capacity.next_multiple_of(8) + 64;
-    let bytes = (message * shape.depth.max(2) + 64).next_power_of_two();
+    // Rings are powers of two long. Like the others, about `depth` messages, so that all go through as much memory;
+    // but a message fills less than half of the ring.
+    let message = shape.capacity.next_multiple_of(8) + 8;
+    let bytes = (1 << (message * shape.depth).ilog2()).max((2 * message + 16).next_power_of_two());
     let region = Region::create()
         .size(2 * bytes as u64 + (1 << 16))
         .memfd("allmende-lab")
