@@ -1,2 +1,40 @@
 //! The command line of allmende.
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod bench_peer;
+
+/// Shared memory for processes: measure it, look at it.
+#[derive(Parser)]
+#[command(name = "allmende", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure every way to move data between two processes, side by side.
+    Bench(bench::Arguments),
+    /// The other process of a measurement; started by `bench` itself.
+    #[command(name = allmende_lab::peer::COMMAND, hide = true)]
+    BenchPeer(bench_peer::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::BenchPeer(arguments) => bench_peer::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("allmende: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `allmende bench`: arguments and output of a measurement.
+
+use std::error::Error;
+use std::io::{BufWriter, Write, stdout};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use allmende_lab::names::{CodecKind, Mode, PayloadKind, TransportKind, Wait};
+use allmende_lab::options::parse_size;
+use allmende_lab::output::{csv, json, report, table};
+use allmende_lab::{LabError, Options, clean_up_on_signals, measure};
+use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+const AFTER: &str = "\
+Two processes, each pinned to a core, exchange messages that are written and read in full and checked. Beside every
+contender the floor is measured: two flags on two cache lines. Compare ratios to the floor; times do not travel.
+
+Examples:
+  allmende bench --quick
+  allmende bench --input measurements.parquet --sizes 4K,1M
+  allmende bench --transport pipe,raw-sync --codec none,pickle --payload records --seconds 20
+  allmende bench --format json > result.json";
+
+/// Arguments of `bench`.
+#[derive(clap::Args)]
+#[command(after_help = AFTER)]
+pub struct Arguments {
+    /// Fewer contenders and sizes: done within half a minute, instead of three.
+    #[arg(long)]
+    quick: bool,
+    /// How to write the result on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Also write an HTML page with plots, and the rows as JSON and CSV, into this directory.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Send your own file, cut into messages of each size.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Message sizes, such as 64,4K,1M.
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = parse_size)]
+    sizes: Vec<usize>,
+    /// What carries the bytes.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = named::<TransportKind>(TransportKind::ALL.iter().map(|kind| (kind.name(), kind.help()))))]
+    transport: Vec<TransportKind>,
+    /// What makes bytes of values.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = named::<CodecKind>(CodecKind::ALL.iter().map(|kind| (kind.name(), kind.help()))))]
+    codec: Vec<CodecKind>,
+    /// What the messages consist of.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = named::<PayloadKind>(PayloadKind::ALL.iter().map(|kind| (kind.name(), kind.help()))))]
+    payload: Vec<PayloadKind>,
+    /// How processes wait for messages.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = named::<Wait>(Wait::ALL.iter().map(|kind| (kind.name(), kind.help()))))]
+    wait: Vec<Wait>,
+    /// Which question to answer.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = named::<Mode>(Mode::ALL.iter().map(|kind| (kind.name(), kind.help()))))]
+    mode: Vec<Mode>,
+    /// How long to measure, in seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    seconds: Option<f64>,
+}
+
+/// How to write the result.
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// Tables for people, with the finding in plain sentences.
+    Table,
+    /// One JSON object.
+    Json,
+    /// Rows of comma-separated values.
+    Csv,
+}
+
+/// A parser that knows all names, so that `--help` lists them and a wrong one is answered with the right ones.
+fn named<K>(names: impl Iterator<Item = (&'static str, &'static str)>) -> impl TypedValueParser<Value = K>
+where
+    K: FromStr<Err = LabError> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names.map(|(name, help)| PossibleValue::new(name).help(help)))
+        .try_map(|name| name.parse::<K>())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text}: no number of seconds"))?;
+    if (0.1..=86_400.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("between 0.1 and 86400 seconds".into())
+    }
+}
+
+/// Measures and writes the result.
+pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    clean_up_on_signals()?;
+    let options = Options {
+        quick: arguments.quick,
+        sizes: arguments.sizes,
+        transports: arguments.transport,
+        codecs: arguments.codec,
+        payloads: arguments.payload,
+        waits: arguments.wait,
+        modes: arguments.mode,
+        seconds: arguments.seconds,
+        input: arguments.input,
+    };
+    let outcome = measure(&options)?;
+    let mut out = BufWriter::new(stdout().lock());
+    match arguments.format {
+        Format::Table => table::write(&outcome, &mut out)?,
+        Format::Json => json::write(&outcome, &mut out)?,
+        Format::Csv => csv::write(&outcome, &mut out)?,
+    }
+    out.flush()?;
+    if let Some(directory) = arguments.report {
+        let page = report::write(&outcome, &directory)?;
+        eprintln!("The report is {}.", page.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What an interrupted run would leave behind: child processes and named objects.
+//!
+//! Everything that outlives a process by itself is registered here under one lock, together with its creation. When a
+//! signal asks the program to end, a thread of its own takes that lock, kills and unlinks all that is registered, and
+//! exits without giving the lock back: nothing can be created meanwhile.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::sys::mman::shm_unlink;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use crate::error::{LabError, Result};
+
+/// All that is registered.
+#[derive(Debug, Default)]
+struct Registry {
+    /// Children, each the leader of a process group of its own.
+    children: BTreeSet<i32>,
+    names: BTreeSet<String>,
+}
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { children: BTreeSet::new(), names: BTreeSet::new() });
+
+fn registry() -> MutexGuard<'static, Registry> {
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The name of a shared object that must go with this process.
+#[derive(Debug)]
+pub(crate) struct NamedObject(String);
+
+impl NamedObject {
+    /// Creates a named object; `create` returns its name and the object.
+    pub(crate) fn named<T>(create: impl FnOnce() -> Result<(String, T)>) -> Result<(Self, T)> {
+        let mut registry = registry();
+        let (name, object) = create()?;
+        registry.names.insert(name.clone());
+        Ok((Self(name), object))
+    }
+}
+
+impl Drop for NamedObject {
+    fn drop(&mut self) {
+        let mut registry = registry();
+        registry.names.remove(&self.0);
+        let _ = shm_unlink(self.0.as_str());
+    }
+}
+
+/// A child process that is killed, with its process group, when this is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnedChild(Child);
+
+impl OwnedChild {
+    /// Starts `command`, which must make itself the leader of a process group.
+    pub(crate) fn spawn(command: &mut Command) -> Result<Self> {
+        let mut registry = registry();
+        let child = command.spawn().map_err(LabError::io("starting a process"))?;
+        registry.children.insert(child.id().cast_signed());
+        Ok(Self(child))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> i32 {
+        self.0.id().cast_signed()
+    }
+
+    /// Its standard streams.
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for OwnedChild {
+    fn drop(&mut self) {
+        let mut registry = registry();
+        registry.children.remove(&self.id());
+        let _ = killpg(Pid::from_raw(self.id()), Signal::SIGKILL);
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Makes SIGINT, SIGTERM and SIGHUP end this process without leaving anything behind.
+///
+/// Call it early, on the first thread: threads that exist already would still take these signals the usual way.
+///
+/// # Errors
+/// Where the signals cannot be blocked or the thread not be started.
+pub fn clean_up_on_signals() -> Result<()> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block().map_err(LabError::sys("blocking signals"))?;
+    let wait = move || {
+        let signal = loop {
+            if let Ok(signal) = signals.wait() {
+                break signal;
+            }
+        };
+        let registry = registry();
+        for id in &registry.children {
+            let pid = Pid::from_raw(*id);
+            let _ = killpg(pid, Signal::SIGKILL);
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = waitpid(pid, None);
+        }
+        for name in &registry.names {
+            let _ = shm_unlink(name.as_str());
+        }
+        std::process::exit(128 + signal as i32);
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait)
+        .map_err(LabError::io("starting a thread"))?;
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Contenders as the timing loop sees them: started, run for some messages, stopped.
+#![forbid(unsafe_code)]
+
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use crate::cleanup::OwnedChild;
+use crate::clock::now_ns;
+use crate::control::{Control, Operation, Order};
+use crate::error::{LabError, Result};
+use crate::floor;
+use crate::message::{Message, check};
+use crate::names::{Mode, Wait};
+use crate::peer::{ANSWER, Brief, COMMAND};
+use crate::process::spawn;
+use crate::setup::{Setup, Visit};
+use crate::transport::{Handover, Transport};
+use crate::usage::Usage;
+use crate::watch::Watch;
+
+/// What one run of some messages gave.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Run {
+    /// How many messages.
+    pub(crate) count: u64,
+    /// How long they took together.
+    pub(crate) elapsed_ns: u64,
+    /// What both processes used.
+    pub(crate) usage: Usage,
+}
+
+/// A contender that is started and waits.
+///
+/// Calls through this trait are dynamic, but each runs thousands of messages.
+pub(crate) trait Contender {
+    /// Measures the floor between the same two processes (for Python: the same two cores).
+    fn floor(&mut self) -> Result<f64>;
+
+    /// Runs `count` messages. With `samples`, each is timed by itself and added there, in nanoseconds.
+    fn run(&mut self, mode: Mode, count: u64, samples: Option<&mut Vec<u32>>) -> Result<Run>;
+
+    /// The greatest use of memory of the far process, in bytes.
+    fn peak_rss(&self) -> Option<u64>;
+
+    /// Size of the content of its messages.
+    fn size(&self) -> usize;
+}
+
+/// Where the two processes run, and with what.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// Core of this process and of the peer.
+    pub(crate) cores: Option<(usize, usize)>,
+    /// The user's file and its content.
+    pub(crate) input: Option<(PathBuf, Vec<u8>)>,
+}
+
+impl Place {
+    fn floor_wait(&self) -> Wait {
+        if self.cores.is_some() { Wait::Spin } else { Wait::Yield }
+    }
+
+    /// The content of the user's file.
+    pub(crate) fn content(&self) -> &[u8] {
+        self.input.as_ref().map_or(&[], |(_, content)| content)
+    }
+}
+
+/// The parent's side of a peer: its process and the control page.
+pub(crate) struct Link {
+    control: Control,
+    /// Round trips of the floor so far.
+    flags: u64,
+    _child: OwnedChild,
+}
+
+impl Link {
+    /// Starts a peer that runs `setup`, or only the floor.
+    pub(crate) fn start(setup: Option<Setup>, handover: Handover, place: &Place) -> Result<Self> {
+        let (mut control, page) = Control::create(place.floor_wait())?;
+        let descriptors: Vec<_> = handover.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let brief = Brief {
+            parent: std::process::id(),
+            core: place.cores.map(|(_, far)| far),
+            floor_wait: place.floor_wait(),
+            control: page.as_raw_fd(),
+            setup,
+            descriptors: descriptors.clone(),
+            name: handover.name.clone(),
+            input: place.input.as_ref().map(|(path, _)| path.clone()),
+        };
+        let brief = serde_json::to_string(&brief).map_err(|error| LabError::Option(error.to_string()))?;
+        let mut inherit = descriptors;
+        inherit.push(page.as_raw_fd());
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(COMMAND).arg(brief).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = spawn(&mut command, &inherit)?;
+        control.watch = Watch::Child(child.id());
+        // The far ends are the child's alone now: when it dies, ours notices.
+        drop(handover);
+        Ok(Self { control, flags: 0, _child: child })
+    }
+
+    /// Measures the floor.
+    pub(crate) fn floor(&mut self) -> Result<f64> {
+        let count = floor::round_trips(self.control.wait);
+        self.control.order(Order { operation: Operation::Floor, count, first: 0 })?;
+        let result = floor::measure(&self.control, self.flags)?;
+        self.flags += count;
+        self.control.done()?;
+        Ok(result)
+    }
+}
+
+/// A contender whose two ends are this program.
+struct Native<T, M> {
+    // Before the link: its end is closed first, then the peer is stopped.
+    transport: T,
+    message: M,
+    link: Link,
+    /// Number of the next message.
+    number: u64,
+}
+
+/// Starts a contender.
+pub(crate) fn start(setup: &Setup, place: &Place) -> Result<Box<dyn Contender>> {
+    setup.visit(place.content(), Start { setup: *setup, place })
+}
+
+struct Start<'a> {
+    setup: Setup,
+    place: &'a Place,
+}
+
+impl Visit for Start<'_> {
+    type Output = Box<dyn Contender>;
+
+    fn visit<T: Transport + 'static, M: Message + 'static>(self, message: M) -> Result<Box<dyn Contender>> {
+        let shape = self.setup.shape(message.capacity());
+        let (mut transport, handover) = T::create(&shape)?;
+        let link = Link::start(Some(self.setup), handover, self.place)?;
+        transport.watch(link.control.watch);
+        Ok(Box::new(Native { transport, message, link, number: 0 }))
+    }
+}
+
+impl<T: Transport, M: Message> Native<T, M> {
+    #[inline]
+    fn exchange(&mut self, number: u64) -> Result<()> {
+        let Self { transport, message, .. } = self;
+        transport.send(|out| message.write(number, out))?;
+        transport.receive(|bytes| check(message, number + ANSWER, bytes))
+    }
+
+    #[inline(never)]
+    fn round_trips(&mut self, first: u64, count: u64) -> Result<u64> {
+        let start = now_ns();
+        for number in first..first + count {
+            self.exchange(number)?;
+        }
+        Ok(now_ns() - start)
+    }
+
+    #[inline(never)]
+    fn timed_round_trips(&mut self, first: u64, count: u64, samples: &mut Vec<u32>) -> Result<u64> {
+        let start = now_ns();
+        let mut last = start;
+        for number in first..first + count {
+            self.exchange(number)?;
+            let now = now_ns();
+            samples.push(u32::try_from(now - last).unwrap_or(u32::MAX));
+            last = now;
+        }
+        Ok(last - start)
+    }
+
+    #[inline(never)]
+    fn one_way(&mut self, first: u64, count: u64, samples: &mut Vec<u32>) -> Result<u64> {
+        let mut sum = 0;
+        for number in first..first + count {
+            let Self { transport, message, .. } = self;
+            let start = now_ns();
+            transport.send(|out| message.write(number, out))?;
+            let took = self.link.control.acknowledged(number + 1)?.saturating_sub(start);
+            samples.push(u32::try_from(took).unwrap_or(u32::MAX));
+            sum += took;
+        }
+        Ok(sum)
+    }
+
+    #[inline(never)]
+    fn stream(&mut self, first: u64, count: u64) -> Result<u64> {
+        let Self { transport, message, .. } = self;
+        let start = now_ns();
+        for number in first..first + count {
+            transport.send(|out| message.write(number, out))?;
+        }
+        Ok(self.link.control.acknowledged(first + count)?.saturating_sub(start))
+    }
+}
+
+impl<T: Transport, M: Message> Contender for Native<T, M> {
+    fn floor(&mut self) -> Result<f64> {
+        self.link.floor()
+    }
+
+    fn run(&mut self, mode: Mode, count: u64, samples: Option<&mut Vec<u32>>) -> Result<Run> {
+        let operation = match mode {
+            Mode::Rtt => Operation::RoundTrip,
+            Mode::Oneway => Operation::OneWay,
+            Mode::Stream => Operation::Stream,
+        };
+        let first = self.number;
+        self.number += count;
+        self.link.control.order(Order { operation, count, first })?;
+        let before = Usage::now();
+        let elapsed_ns = match (mode, samples) {
+            (Mode::Rtt, None) => self.round_trips(first, count)?,
+            (Mode::Rtt, Some(samples)) => self.timed_round_trips(first, count, samples)?,
+            (Mode::Oneway, Some(samples)) => self.one_way(first, count, samples)?,
+            (Mode::Oneway, None) => self.one_way(first, count, &mut Vec::new())?,
+            (Mode::Stream, _) => self.stream(first, count)?,
+        };
+        let used = Usage::now() - before;
+        Ok(Run { count, elapsed_ns, usage: used + self.link.control.done()? })
+    }
+
+    fn peak_rss(&self) -> Option<u64> {
+        self.link.control.peak_rss()
+    }
+
+    fn size(&self) -> usize {
+        self.message.size()
+    }
+}

@@ -1,0 +1,266 @@
+//! The finding: what the rows say, in plain sentences.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+
+use crate::names::{Access, CodecKind, Mode, PayloadKind, TransportKind, Wait};
+use crate::options::format_size;
+use crate::output::units::{factor, rate, time};
+use crate::row::Row;
+
+/// A contender, whatever the size and mode.
+type Key = (TransportKind, CodecKind, Access, Wait);
+
+fn key(row: &Row) -> Key {
+    (row.transport, row.codec, row.access, row.wait)
+}
+
+/// Name of a contender in a sentence.
+pub(crate) fn name((transport, codec, access, wait): Key) -> String {
+    let codec = match codec {
+        CodecKind::None => String::new(),
+        _ if transport.is_python() => String::new(),
+        _ => format!(" + {codec}"),
+    };
+    let access = if access == Access::Descriptor { ", not touched" } else { "" };
+    let wait = if wait == Wait::Blocking { String::new() } else { format!(" ({wait})") };
+    format!("{transport}{codec}{wait}{access}")
+}
+
+/// Rows of one payload in one mode.
+struct View<'a>(Vec<&'a Row>);
+
+impl<'a> View<'a> {
+    fn of(rows: &'a [Row], payload: PayloadKind, mode: Mode) -> Self {
+        Self(rows.iter().filter(|row| row.payload_kind == payload && row.mode == mode).collect())
+    }
+
+    fn find(&self, wanted: Key, size: usize) -> Option<&'a Row> {
+        self.0.iter().copied().find(|row| key(row) == wanted && row.payload_bytes == size)
+    }
+
+    fn sizes(&self, wanted: Key) -> Vec<usize> {
+        let sizes: BTreeSet<usize> =
+            self.0.iter().filter(|row| key(row) == wanted).map(|row| row.payload_bytes).collect();
+        sizes.into_iter().collect()
+    }
+
+    /// The zero-copy contender that is quoted: the first of the list, waiting as `wait` says if it can.
+    fn zero_copy(&self, wait: &[Wait]) -> Option<Key> {
+        let fits = |row: &&&Row| {
+            row.transport.in_place() && row.codec == CodecKind::None && row.access == Access::Touched
+        };
+        wait.iter().find_map(|wait| {
+            self.0.iter().filter(fits).filter(|row| row.wait == *wait).map(|row| key(row)).min()
+        })
+    }
+}
+
+/// How many times as long `slow` takes as `quick`: by their ratios to the floor beside them, since the floor may have
+/// been at another level; by their times where there is no ratio.
+fn times_as_long(slow: &Row, quick: &Row) -> Option<f64> {
+    let by_ratio = slow.ratio_to_floor.zip(quick.ratio_to_floor).map(|(slow, quick)| slow / quick);
+    let by_time = || Some(slow.typical_ns()? / quick.typical_ns()?);
+    // Ratios beyond these sizes compare memory bandwidth to a flag: times are as good, and never missing.
+    let floors = slow.floor_rtt_p50_ns.zip(quick.floor_rtt_p50_ns);
+    let one_level = floors.is_some_and(|(a, b)| a.max(b) <= 1.25 * a.min(b));
+    if one_level { by_time() } else { by_ratio.or_else(by_time) }
+}
+
+/// The pickled pipe that is quoted.
+const PICKLED: Key = (TransportKind::Pipe, CodecKind::Pickle, Access::Touched, Wait::Blocking);
+
+/// The finding, sentence by sentence.
+pub(crate) fn findings(rows: &[Row]) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let payloads: BTreeSet<PayloadKind> = rows.iter().map(|row| row.payload_kind).collect();
+    for payload in payloads {
+        let trips = View::of(rows, payload, Mode::Rtt);
+        let what = match payload {
+            PayloadKind::Bytes => "bytes",
+            PayloadKind::Field => "f64",
+            PayloadKind::Records => "records",
+            PayloadKind::File => "your file",
+        };
+        for wait in [&[Wait::Spin][..], &[Wait::Park]] {
+            if let Some(zero_copy) = trips.zero_copy(wait) {
+                sentences.extend(against_pickle(&trips, zero_copy, what));
+            }
+        }
+        if let Some(zero_copy) = trips.zero_copy(&[Wait::Spin, Wait::Park]) {
+            sentences.extend(crossovers(&trips, zero_copy, what));
+            sentences.extend(descriptors(&trips, zero_copy));
+            sentences.extend(costs(&trips, zero_copy, what));
+            sentences.extend(streams(&View::of(rows, payload, Mode::Stream), zero_copy, what));
+        }
+    }
+    if sentences.is_empty() && !rows.is_empty() {
+        sentences.push(
+            "Nothing to compare: these rows hold no zero-copy contender with another beside it.".into(),
+        );
+    }
+    sentences
+}
+
+/// How many times cheaper than pickling through a pipe, size by size.
+fn against_pickle(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
+    let parts: Vec<String> = view
+        .sizes(zero_copy)
+        .into_iter()
+        .filter_map(|size| {
+            let (quick, slow) = (view.find(zero_copy, size)?, view.find(PICKLED, size)?);
+            let times = factor(times_as_long(slow, quick)?);
+            let (quick, slow) = (time(quick.typical_ns()?), time(slow.typical_ns()?));
+            Some(format!("{times} × at {} ({quick} against {slow})", format_size(size)))
+        })
+        .collect();
+    let name = name(zero_copy);
+    (!parts.is_empty()).then(|| {
+        format!(
+            "A round trip of {what}, pickled through a pipe, takes longer than zero-copy by {name}: {}.",
+            parts.join(", ")
+        )
+    })
+}
+
+/// From which size on zero-copy wins over each other way.
+fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
+    let others: BTreeSet<Key> = view
+        .0
+        .iter()
+        .map(|row| key(row))
+        .filter(|key| *key != zero_copy && key.2 == Access::Touched)
+        .collect();
+    let (mut always, mut from, mut never) = (Vec::new(), Vec::new(), Vec::new());
+    for other in others {
+        let compared: Vec<(usize, f64)> = view
+            .sizes(zero_copy)
+            .into_iter()
+            .filter_map(|size| {
+                Some((size, times_as_long(view.find(other, size)?, view.find(zero_copy, size)?)?))
+            })
+            .collect();
+        let losses = compared.iter().rposition(|(_, times)| *times <= 1.0);
+        match (losses, &compared[..]) {
+            (_, []) => {}
+            (None, _) => always.push(name(other)),
+            (Some(last), all) => match all.get(last + 1) {
+                Some((size, _)) => from.push(format!("{} from {} on", name(other), format_size(*size))),
+                None => never.push(name(other)),
+            },
+        }
+    }
+    let name = name(zero_copy);
+    let mut sentences = Vec::new();
+    if !always.is_empty() {
+        sentences.push(format!(
+            "Zero-copy of {what} by {name} is quicker at every size than {}.",
+            always.join(", ")
+        ));
+    }
+    if !from.is_empty() {
+        sentences.push(format!("It is quicker than {}.", from.join(", ")));
+    }
+    if !never.is_empty() {
+        sentences.push(format!("At the greatest size it is not quicker than {}.", never.join(", ")));
+    }
+    sentences
+}
+
+/// What handing over a large message takes if nobody touches it.
+fn descriptors(view: &View<'_>, zero_copy: Key) -> Option<String> {
+    let key = (zero_copy.0, zero_copy.1, Access::Descriptor, zero_copy.3);
+    let sizes = view.sizes(key);
+    let (small, large) = (*sizes.first()?, *sizes.last()?);
+    let typical = |size| Some(time(view.find(key, size)?.typical_ns()?));
+    let (of_small, of_large) = (typical(small)?, typical(large)?);
+    let name = name(zero_copy);
+    (small < large).then(|| {
+        let (small, large) = (format_size(small), format_size(large));
+        format!("Handed over by {name} without being touched, {large} take {of_large} and {small} take {of_small}.")
+    })
+}
+
+/// Processor time against the pickled pipe, at the size in the middle.
+fn costs(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
+    let sizes = view.sizes(zero_copy);
+    let size = *sizes.get(sizes.len() / 2)?;
+    let (ours, theirs) =
+        (view.find(zero_copy, size)?.cpu_s_per_million?, view.find(PICKLED, size)?.cpu_s_per_million?);
+    let (name, size) = (name(zero_copy), format_size(size));
+    Some(format!(
+        "A million round trips of {size} of {what} cost {ours:.3} s of processor time by {name}, and {theirs:.3} s pickled through a pipe."
+    ))
+}
+
+/// Throughput against the pickled pipe and the plain pipe, at the greatest size that they share.
+fn streams(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
+    let plain = (TransportKind::Pipe, CodecKind::None, Access::Touched, Wait::Blocking);
+    let size = view.sizes(zero_copy).into_iter().rfind(|size| view.find(PICKLED, *size).is_some())?;
+    let speed = |key| view.find(key, size).and_then(|row| row.bytes_per_s).map(rate);
+    let (ours, theirs) = (speed(zero_copy)?, speed(PICKLED)?);
+    let pipe = speed(plain).map(|speed| format!(", {speed} through a plain pipe")).unwrap_or_default();
+    Some(format!(
+        "Streaming {what} in messages of {}: {ours} by {}{pipe}, {theirs} pickled through a pipe.",
+        format_size(size),
+        name(zero_copy)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(transport: TransportKind, codec: CodecKind, wait: Wait, size: usize, ns: u64) -> Row {
+        Row {
+            transport,
+            codec,
+            access: Access::Touched,
+            wait,
+            payload_bytes: size,
+            payload_kind: PayloadKind::Field,
+            mode: Mode::Rtt,
+            messages: 1000,
+            p50_ns: Some(ns),
+            p90_ns: None,
+            p99_ns: None,
+            p999_ns: None,
+            max_ns: None,
+            mean_ns: Some(ns as f64),
+            messages_per_s: None,
+            bytes_per_s: None,
+            cpu_s_per_million: Some(1.0),
+            context_switches: None,
+            page_faults: None,
+            peak_rss_bytes: None,
+            floor_rtt_p50_ns: Some(100.0),
+            slices_kept: 3,
+            slices_dropped: 0,
+            ratio_to_floor: Some(ns as f64 / 100.0),
+        }
+    }
+
+    #[test]
+    fn says_how_many_times_and_from_where_on() {
+        use TransportKind::{Pipe, RawSync};
+        let rows = [
+            row(RawSync, CodecKind::None, Wait::Spin, 64, 300),
+            row(RawSync, CodecKind::None, Wait::Spin, 4096, 1000),
+            row(Pipe, CodecKind::Pickle, Wait::Blocking, 64, 30_000),
+            row(Pipe, CodecKind::Pickle, Wait::Blocking, 4096, 100_000),
+            row(Pipe, CodecKind::None, Wait::Blocking, 64, 200),
+            row(Pipe, CodecKind::None, Wait::Blocking, 4096, 40_000),
+        ];
+        let text = findings(&rows).join("\n");
+        assert!(text.contains("100 × at 64 B (300 ns against 30.0 µs), 100 × at 4 KiB"), "{text}");
+        assert!(text.contains("quicker at every size than pipe + pickle"), "{text}");
+        assert!(text.contains("pipe from 4 KiB on"), "{text}");
+    }
+
+    #[test]
+    fn nothing_to_compare_is_said() {
+        let rows = [row(TransportKind::Pipe, CodecKind::None, Wait::Blocking, 64, 200)];
+        assert!(findings(&rows)[0].starts_with("Nothing to compare"));
+        assert!(findings(&[]).is_empty());
+    }
+}

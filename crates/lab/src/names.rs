@@ -1,0 +1,158 @@
+//! The names by which users choose: transports, codecs, payloads, wait strategies, modes.
+//!
+//! Each is an enum whose names are the same on the command line and in every output.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::LabError;
+
+/// Declares an enum with one name and one line of help a variant.
+macro_rules! named {
+    ($(#[$meta:meta])* $enum:ident ($what:literal) { $($variant:ident = $name:literal, $help:literal;)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[allow(clippy::doc_markdown, reason = "the text is also shown on the command line")]
+        pub enum $enum {
+            $(#[doc = $help] #[serde(rename = $name)] $variant,)+
+        }
+
+        impl $enum {
+            /// Every variant, in the order in which they are shown.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// Every name, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$($name,)+];
+
+            /// The name on the command line and in the output.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// One line that says what it is.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)+ }
+            }
+        }
+
+        impl fmt::Display for $enum {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl FromStr for $enum {
+            type Err = LabError;
+            fn from_str(text: &str) -> Result<Self, LabError> {
+                Self::ALL.iter().copied().find(|each| each.name() == text).ok_or_else(|| {
+                    LabError::Option(format!("{text}: no such {}; there are {}", $what, Self::NAMES.join(", ")))
+                })
+            }
+        }
+    };
+}
+
+named! {
+    /// A way to move bytes from one process to another.
+    TransportKind ("transport") {
+        AllmendeLoan = "allmende-loan", "allmende: a ring in a region, messages written and read in place";
+        AllmendeCopy = "allmende-copy", "allmende: the same ring, messages copied in and out";
+        RawSync = "raw-sync", "shared_memory + raw_sync: slots in a named mapping, mutex and events";
+        Futex = "futex", "Bare slots in a memfd, woken by futex";
+        Pipe = "pipe", "Two anonymous pipes";
+        Unix = "unix", "A pair of Unix stream sockets";
+        Tcp = "tcp", "TCP over the loopback interface, without delay";
+        PythonPipe = "python-pipe", "CPython's multiprocessing.Pipe";
+        PythonQueue = "python-queue", "CPython's multiprocessing.Queue";
+    }
+}
+
+named! {
+    /// How a value becomes bytes, and bytes a value.
+    CodecKind ("codec") {
+        None = "none", "No encoding: values are written and read in the transport's buffer";
+        Pickle = "pickle", "Python's pickle (serde-pickle; CPython's own in the Python rows)";
+        Postcard = "postcard", "postcard: compact binary";
+        MessagePack = "messagepack", "MessagePack (rmp-serde)";
+        Json = "json", "JSON (serde_json)";
+    }
+}
+
+named! {
+    /// What a message consists of.
+    PayloadKind ("payload") {
+        Bytes = "bytes", "Raw bytes";
+        Field = "f64", "A field of f64, as simulations have";
+        Records = "records", "Nested records with strings and variable lengths";
+        File = "file", "The user's own file, cut into messages";
+    }
+}
+
+named! {
+    /// How a process waits for a message.
+    Wait ("wait strategy") {
+        Spin = "spin", "Look again and again, and keep the core busy";
+        Yield = "yield", "Look, and let others run between two looks";
+        Park = "park", "Sleep in shared memory until woken by futex";
+        Blocking = "blocking", "Sleep in the kernel's read or write call";
+    }
+}
+
+named! {
+    /// What is done with a message.
+    Access ("access") {
+        Touched = "touched", "Written in full by the sender, read in full by the receiver";
+        Descriptor = "descriptor", "Handed over in place; only the first eight bytes are touched";
+    }
+}
+
+named! {
+    /// Which question a row answers.
+    Mode ("mode") {
+        Rtt = "rtt", "Closed loop: a message there, an answer of the same size back";
+        Oneway = "oneway", "A message there; the time until it was read in full";
+        Stream = "stream", "Messages one after the other as fast as they go";
+    }
+}
+
+impl TransportKind {
+    /// Whether messages lie where both processes see them, so that they can be written and read in place.
+    pub const fn in_place(self) -> bool {
+        matches!(self, Self::AllmendeLoan | Self::RawSync | Self::Futex)
+    }
+
+    /// Whether a CPython at each end does the work.
+    pub const fn is_python(self) -> bool {
+        matches!(self, Self::PythonPipe | Self::PythonQueue)
+    }
+
+    /// The wait strategies that it knows.
+    pub const fn waits(self) -> &'static [Wait] {
+        match self {
+            Self::AllmendeLoan | Self::AllmendeCopy => &[Wait::Spin, Wait::Yield, Wait::Park],
+            Self::RawSync => &[Wait::Spin, Wait::Park],
+            Self::Futex => &[Wait::Park],
+            Self::Pipe | Self::Unix | Self::Tcp => &[Wait::Spin, Wait::Yield, Wait::Blocking],
+            Self::PythonPipe | Self::PythonQueue => &[Wait::Blocking],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for kind in TransportKind::ALL {
+            assert_eq!(kind.name().parse::<TransportKind>().unwrap(), *kind);
+            assert!(!kind.waits().is_empty());
+        }
+        for kind in CodecKind::ALL {
+            assert_eq!(kind.name().parse::<CodecKind>().unwrap(), *kind);
+        }
+        assert!("telegraph".parse::<TransportKind>().unwrap_err().to_string().contains("pipe"));
+    }
+}

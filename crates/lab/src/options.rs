@@ -1,0 +1,93 @@
+//! What the user asked for.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use crate::error::{LabError, Result};
+use crate::names::{CodecKind, Mode, PayloadKind, TransportKind, Wait};
+
+/// Options of a run. An empty list means: the usual choice.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Options {
+    /// Fewer contenders and sizes, half a minute.
+    pub quick: bool,
+    /// Message sizes in bytes.
+    pub sizes: Vec<usize>,
+    /// Which transports.
+    pub transports: Vec<TransportKind>,
+    /// Which codecs.
+    pub codecs: Vec<CodecKind>,
+    /// Which payloads.
+    pub payloads: Vec<PayloadKind>,
+    /// Which wait strategies.
+    pub waits: Vec<Wait>,
+    /// Which modes.
+    pub modes: Vec<Mode>,
+    /// How long to measure.
+    pub seconds: Option<f64>,
+    /// The user's file, to be cut into messages.
+    pub input: Option<PathBuf>,
+}
+
+/// Greatest message size.
+const LARGEST: usize = 1 << 30;
+
+/// Reads a size in bytes: `64`, `4K`, `1MiB`, `1G`; units count in powers of 1024.
+///
+/// # Errors
+/// Where the text is no size between 8 bytes and 1 GiB.
+pub fn parse_size(text: &str) -> Result<usize> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match lower[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
+        "" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        _ => return Err(LabError::Option(format!("{text}: no size; write 64, 4K or 1M"))),
+    };
+    digits
+        .trim()
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|size| (8..=LARGEST).contains(size))
+        .ok_or_else(|| LabError::Option(format!("{text}: sizes go from 8 bytes to 1G; write 64, 4K or 1M")))
+}
+
+/// Writes a size as people read it: `64 B`, `4 KiB`, `1 MiB`.
+pub fn format_size(bytes: usize) -> String {
+    match bytes {
+        _ if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ if bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} B"),
+    }
+}
+
+impl Options {
+    /// How long to measure, in seconds: a little less than half a minute or three minutes, if not told.
+    pub fn budget_s(&self) -> f64 {
+        self.seconds.unwrap_or(if self.quick { 24.0 } else { 155.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, size) in
+            [("64", 64), ("4K", 4096), ("4k", 4096), ("64KiB", 65536), ("1M", 1 << 20), ("16MB", 16 << 20)]
+        {
+            assert_eq!(parse_size(text).unwrap(), size);
+        }
+        for text in ["", "7", "4X", "-1", "1T", "K", "99999999999999999999G"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+        assert_eq!(format_size(64), "64 B");
+        assert_eq!(format_size(65536), "64 KiB");
+        assert_eq!(format_size(16 << 20), "16 MiB");
+        assert_eq!(format_size(1500), "1500 B");
+    }
+}

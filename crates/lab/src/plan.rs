@@ -1,0 +1,197 @@
+//! Which contenders run at which sizes.
+#![forbid(unsafe_code)]
+
+use crate::names::{Access, CodecKind, Mode, PayloadKind, TransportKind, Wait};
+use crate::options::Options;
+use crate::setup::Setup;
+
+/// Contenders that are compared with one another: the same payload of the same size.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Group {
+    pub(crate) payload: PayloadKind,
+    pub(crate) size: usize,
+    pub(crate) setups: Vec<Setup>,
+}
+
+impl Group {
+    /// The share of time that the group gets, relative to others: large messages take longer.
+    pub(crate) fn weight(&self) -> f64 {
+        self.setups.len() as f64 * (1.0 + self.size as f64 / f64::from(4 << 20))
+    }
+}
+
+/// Sizes of the usual choice.
+const QUICK_SIZES: [usize; 4] = [64, 4 << 10, 64 << 10, 1 << 20];
+const FULL_SIZES: [usize; 8] = [8, 64, 512, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 64 << 20];
+const RECORD_SIZES: [usize; 4] = [512, 4 << 10, 64 << 10, 1 << 20];
+/// Codecs are left out above this size unless asked for: they take seconds a message.
+const LARGEST_ENCODED: usize = 16 << 20;
+
+/// The modes to run.
+pub(crate) fn modes(options: &Options) -> Vec<Mode> {
+    match (options.modes.is_empty(), options.quick) {
+        (false, _) => options.modes.clone(),
+        (true, true) => vec![Mode::Rtt, Mode::Stream],
+        (true, false) => Mode::ALL.to_vec(),
+    }
+}
+
+/// The groups to run, small messages first. `file_length` is the length of the user's file.
+pub(crate) fn groups(options: &Options, file_length: Option<usize>) -> Vec<Group> {
+    let payloads = match (&options.payloads[..], file_length) {
+        ([], Some(_)) => vec![PayloadKind::File],
+        ([], None) if options.quick || chosen(options) => vec![PayloadKind::Field],
+        ([], None) => vec![PayloadKind::Field, PayloadKind::Records],
+        (some, _) => some.to_vec(),
+    };
+    let mut groups = Vec::new();
+    for payload in payloads {
+        for size in sizes(options, payload, file_length) {
+            let setups: Vec<Setup> = all(payload, size).filter(|setup| wanted(setup, options)).collect();
+            if !setups.is_empty() {
+                groups.push(Group { payload, size, setups });
+            }
+        }
+    }
+    groups
+}
+
+fn sizes(options: &Options, payload: PayloadKind, file_length: Option<usize>) -> Vec<usize> {
+    let mut sizes = match (&options.sizes[..], options.quick, payload) {
+        ([], true, _) => QUICK_SIZES.to_vec(),
+        ([], false, PayloadKind::Records) => RECORD_SIZES.to_vec(),
+        ([], false, _) => FULL_SIZES.to_vec(),
+        (some, ..) => some.to_vec(),
+    };
+    if let (PayloadKind::File, Some(length)) = (payload, file_length) {
+        // A message cannot be longer than the file: the whole file is then the longest.
+        for size in &mut sizes {
+            *size = (*size).min(length.max(1));
+        }
+    }
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
+}
+
+/// Every combination that makes sense.
+fn all(payload: PayloadKind, size: usize) -> impl Iterator<Item = Setup> {
+    let codecs =
+        |transport: TransportKind| if transport.is_python() { &[CodecKind::Pickle] } else { CodecKind::ALL };
+    let accesses = |transport: TransportKind, codec: CodecKind| match (transport.in_place(), codec) {
+        (true, CodecKind::None) => &[Access::Touched, Access::Descriptor][..],
+        _ => &[Access::Touched],
+    };
+    TransportKind::ALL.iter().flat_map(move |&transport| {
+        codecs(transport).iter().flat_map(move |&codec| {
+            accesses(transport, codec).iter().flat_map(move |&access| {
+                transport.waits().iter().map(move |&wait| Setup {
+                    transport,
+                    codec,
+                    access,
+                    wait,
+                    payload,
+                    size,
+                })
+            })
+        })
+    })
+}
+
+/// Whether the user has chosen contenders.
+fn chosen(options: &Options) -> bool {
+    !(options.transports.is_empty() && options.codecs.is_empty() && options.waits.is_empty())
+}
+
+/// Whether a contender runs: if none is chosen, the usual ones; otherwise all that fit the choice.
+fn wanted(setup: &Setup, options: &Options) -> bool {
+    if !chosen(options) {
+        return usual(setup, options);
+    }
+    let fits = |list: &[_], value| list.is_empty() || list.contains(value);
+    // Python always pickles: without a word about codecs it runs.
+    let codec = if options.codecs.is_empty() {
+        setup.codec == CodecKind::None || setup.transport.is_python()
+    } else {
+        options.codecs.contains(&setup.codec)
+    };
+    let wait = if options.waits.is_empty() { usual_wait(setup) } else { options.waits.contains(&setup.wait) };
+    fits(&options.transports, &setup.transport) && codec && wait
+}
+
+/// The wait strategies that run without being asked for.
+fn usual_wait(setup: &Setup) -> bool {
+    setup.transport.in_place() || setup.wait == Wait::Blocking
+}
+
+/// The usual choice.
+fn usual(setup: &Setup, options: &Options) -> bool {
+    let &Setup { transport, codec, access, wait, payload, size, .. } = setup;
+    let first_wait = transport.waits().first() == Some(&wait);
+    if access == Access::Descriptor {
+        return first_wait && payload != PayloadKind::Records;
+    }
+    if transport == TransportKind::AllmendeCopy {
+        return first_wait && codec == CodecKind::None && payload != PayloadKind::Records;
+    }
+    if transport.is_python() {
+        return size <= LARGEST_ENCODED;
+    }
+    if codec != CodecKind::None {
+        let pipe = transport == TransportKind::Pipe && wait == Wait::Blocking;
+        // The same encoded message through shared memory shows what the codec takes, and what the transport.
+        let loan = transport == TransportKind::AllmendeLoan && wait == Wait::Spin && !options.quick;
+        return (pipe || loan) && size <= LARGEST_ENCODED;
+    }
+    match (payload, wait) {
+        (PayloadKind::Records, Wait::Blocking) => transport == TransportKind::Pipe,
+        (PayloadKind::Records, _) => transport.in_place() && first_wait,
+        (_, Wait::Blocking | Wait::Park) => true,
+        (_, Wait::Spin) => transport.in_place() || !options.quick,
+        (_, Wait::Yield) => transport.in_place() && !options.quick,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_choices_hold_what_must_be_compared() {
+        for quick in [true, false] {
+            let options = Options { quick, ..Options::default() };
+            let groups = groups(&options, None);
+            for group in
+                groups.iter().filter(|group| group.payload == PayloadKind::Field && group.size <= 1 << 20)
+            {
+                for transport in TransportKind::ALL {
+                    assert!(group.setups.iter().any(|setup| setup.transport == *transport), "{transport}");
+                }
+                for codec in CodecKind::ALL {
+                    assert!(group.setups.iter().any(|setup| setup.codec == *codec), "{codec}");
+                }
+            }
+            assert!(groups.iter().all(|group| group.weight() > 0.0));
+        }
+    }
+
+    #[test]
+    fn a_choice_is_followed() {
+        let options = Options {
+            sizes: vec![4096, 64],
+            transports: vec![TransportKind::Pipe],
+            codecs: vec![CodecKind::None, CodecKind::Json],
+            ..Options::default()
+        };
+        let groups = groups(&options, None);
+        assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), [64, 4096]);
+        assert_eq!(groups[0].setups.len(), 2);
+    }
+
+    #[test]
+    fn the_file_bounds_the_sizes() {
+        let groups = groups(&Options { quick: true, ..Options::default() }, Some(5000));
+        assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), [64, 4096, 5000]);
+        assert!(groups.iter().all(|group| group.payload == PayloadKind::File));
+    }
+}

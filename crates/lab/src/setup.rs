@@ -1,0 +1,129 @@
+//! One contender: which transport carries what, how it is encoded and how both ends wait.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::json::Json;
+use crate::codec::messagepack::MessagePack;
+use crate::codec::pickle::Pickle;
+use crate::codec::postcard::Postcard;
+use crate::error::{LabError, Result};
+use crate::message::{Descriptor, Encoded, Flat, Message};
+use crate::names::{Access, CodecKind, PayloadKind, TransportKind, Wait};
+use crate::payload::{Payload, bytes::Bytes, field::Field, file::FileMessages, records::Records};
+use crate::transport::{Shape, Transport};
+use crate::transport::{
+    allmende_copy::AllmendeCopy, allmende_loan::AllmendeLoan, futex::Futex, pipe::Pipe, raw_sync::RawSync,
+    tcp::Tcp, unix::Unix,
+};
+
+/// One contender at one message size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Setup {
+    /// What carries the bytes.
+    pub transport: TransportKind,
+    /// What makes bytes of values.
+    pub codec: CodecKind,
+    /// Whether the payload is touched.
+    pub access: Access,
+    /// How both ends wait.
+    pub wait: Wait,
+    /// What the messages consist of.
+    pub payload: PayloadKind,
+    /// Their size in bytes, before encoding.
+    pub size: usize,
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.transport)?;
+        if self.codec != CodecKind::None {
+            write!(f, " + {}", self.codec)?;
+        }
+        if self.access == Access::Descriptor {
+            write!(f, ", descriptor only")?;
+        }
+        write!(f, " ({})", self.wait)
+    }
+}
+
+/// Runs with the types of a contender, so that each has its own compiled loop.
+pub(crate) trait Visit {
+    /// What comes of it.
+    type Output;
+    /// Runs with a transport and a message.
+    fn visit<T: Transport + 'static, M: Message + 'static>(self, message: M) -> Result<Self::Output>;
+}
+
+impl Setup {
+    /// Calls `visitor` with the types of this contender. `file` is the content for [`PayloadKind::File`].
+    pub(crate) fn visit<V: Visit>(&self, file: &[u8], visitor: V) -> Result<V::Output> {
+        let size = self.size;
+        // What costs nanoseconds is compiled into the loop; what encodes costs so much that one dynamic call is lost in it.
+        match (self.access, self.codec, self.payload) {
+            (Access::Descriptor, ..) => self.with_transport(Descriptor::new(size), visitor),
+            (_, CodecKind::None, PayloadKind::Bytes) => {
+                self.with_transport(Flat::new(Bytes::new(size)), visitor)
+            }
+            (_, CodecKind::None, PayloadKind::Field) => {
+                self.with_transport(Flat::new(Field::new(size)), visitor)
+            }
+            (_, CodecKind::None, PayloadKind::File) => {
+                self.with_transport(Flat::new(FileMessages::new(file, size)), visitor)
+            }
+            (_, codec, payload) => {
+                let message = match payload {
+                    PayloadKind::Bytes => encoded(codec, Bytes::new(size))?,
+                    PayloadKind::Field => encoded(codec, Field::new(size))?,
+                    PayloadKind::Records => encoded(codec, Records::new(size))?,
+                    PayloadKind::File => encoded(codec, FileMessages::new(file, size))?,
+                };
+                self.with_transport(message, visitor)
+            }
+        }
+    }
+
+    fn with_transport<V: Visit, M: Message + 'static>(&self, message: M, visitor: V) -> Result<V::Output> {
+        match self.transport {
+            TransportKind::AllmendeLoan => visitor.visit::<AllmendeLoan, M>(message),
+            TransportKind::AllmendeCopy => visitor.visit::<AllmendeCopy, M>(message),
+            TransportKind::RawSync => visitor.visit::<RawSync, M>(message),
+            TransportKind::Futex => visitor.visit::<Futex, M>(message),
+            TransportKind::Pipe => visitor.visit::<Pipe, M>(message),
+            TransportKind::Unix => visitor.visit::<Unix, M>(message),
+            TransportKind::Tcp => visitor.visit::<Tcp, M>(message),
+            TransportKind::PythonPipe | TransportKind::PythonQueue => {
+                Err(LabError::Option(format!("{} runs in a Python of its own", self.transport)))
+            }
+        }
+    }
+
+    /// What both ends of the transport must agree on, for messages of this length on the way.
+    pub(crate) fn shape(&self, capacity: usize) -> Shape {
+        const ROOM: usize = 4 << 20;
+        Shape { capacity, depth: (ROOM / capacity.max(1)).clamp(2, 64), wait: self.wait }
+    }
+
+    /// About how much memory both ends of this contender take together, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let length = if self.codec == CodecKind::None { self.size } else { self.size * 3 };
+        let slots = if self.transport.in_place() || self.transport == TransportKind::AllmendeCopy {
+            4 * self.shape(length).depth
+        } else {
+            8
+        };
+        length * slots + 4 * self.size
+    }
+}
+
+fn encoded<P: Payload + 'static>(codec: CodecKind, payload: P) -> Result<Box<dyn Message>> {
+    Ok(match codec {
+        CodecKind::None => Box::new(Flat::new(payload)),
+        CodecKind::Pickle => Box::new(Encoded::<P, Pickle>::new(payload)?),
+        CodecKind::Postcard => Box::new(Encoded::<P, Postcard>::new(payload)?),
+        CodecKind::MessagePack => Box::new(Encoded::<P, MessagePack>::new(payload)?),
+        CodecKind::Json => Box::new(Encoded::<P, Json>::new(payload)?),
+    })
+}

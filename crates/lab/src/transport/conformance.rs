@@ -1,0 +1,76 @@
+//! What every transport must do, run over each of them with both ends in one process.
+#![forbid(unsafe_code)]
+
+use std::thread;
+
+use super::{Shape, Transport};
+use crate::names::Wait;
+
+/// Sends messages of many lengths there and back and compares every byte.
+fn echo<T: Transport>(wait: Wait, capacity: usize) {
+    let shape = Shape { capacity, depth: 4, wait };
+    let (mut near, handover) = T::create(&shape).unwrap();
+    let lengths: Vec<usize> =
+        [0, 1, 7, 8, 100, 4096, 70_000, capacity].into_iter().filter(|l| *l <= capacity).collect();
+    let content =
+        |round: usize, length: usize| (0..length).map(move |i| (i * 7 + round) as u8).collect::<Vec<u8>>();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut far = T::attach(&shape, handover).unwrap();
+            for _ in 0..3 * lengths.len() {
+                let got = far.receive(|bytes| Ok(bytes.to_vec())).unwrap();
+                far.send(|out| {
+                    out[..got.len()].copy_from_slice(&got);
+                    Ok(got.len())
+                })
+                .unwrap();
+            }
+            // Then a stream, more than fits at a time.
+            for round in 0..200_usize {
+                assert_eq!(far.receive(|bytes| Ok(bytes.to_vec())).unwrap(), content(round, round % 50));
+            }
+        });
+        for round in 0..3 {
+            for &length in &lengths {
+                let sent = content(round, length);
+                near.send(|out| {
+                    assert_eq!(out.len(), capacity);
+                    out[..length].copy_from_slice(&sent);
+                    Ok(length)
+                })
+                .unwrap();
+                assert!(near.receive(|bytes| Ok(bytes == sent)).unwrap(), "{length} bytes");
+            }
+        }
+        for round in 0..200 {
+            let sent = content(round, round % 50);
+            near.send(|out| {
+                out[..sent.len()].copy_from_slice(&sent);
+                Ok(sent.len())
+            })
+            .unwrap();
+        }
+    });
+}
+
+macro_rules! conforms {
+    ($($name:ident: $type:ty, $($wait:ident)+;)+) => {$(
+        #[test]
+        fn $name() {
+            for wait in [$(Wait::$wait),+] {
+                echo::<$type>(wait, 64);
+                echo::<$type>(wait, 300_000);
+            }
+        }
+    )+};
+}
+
+conforms! {
+    allmende_loan: super::allmende_loan::AllmendeLoan, Spin Yield Park;
+    allmende_copy: super::allmende_copy::AllmendeCopy, Spin Yield Park;
+    pipe: super::pipe::Pipe, Spin Yield Blocking;
+    unix: super::unix::Unix, Spin Yield Blocking;
+    tcp: super::tcp::Tcp, Spin Yield Blocking;
+    futex: super::futex::Futex, Park;
+    raw_sync: super::raw_sync::RawSync, Spin Park;
+}

@@ -1,0 +1,82 @@
+//! Ways to move bytes from one process to another: one trait, one file a contender.
+
+use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{LabError, Result};
+use crate::names::Wait;
+use crate::watch::Watch;
+
+pub mod allmende_copy;
+pub mod allmende_loan;
+mod framed;
+pub mod futex;
+pub mod pipe;
+pub mod raw_sync;
+pub mod tcp;
+pub mod unix;
+
+#[cfg(test)]
+mod conformance;
+
+/// What both ends of a transport must agree on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Length of the longest message in bytes.
+    pub capacity: usize,
+    /// How many messages may lie in one direction at a time, where the transport has slots.
+    pub depth: usize,
+    /// How both ends wait.
+    pub wait: Wait,
+}
+
+/// What the far end needs to attach.
+#[derive(Debug, Default)]
+pub struct Handover {
+    /// Descriptors that the far process inherits, in the transport's order.
+    pub descriptors: Vec<OwnedFd>,
+    /// The name of a shared object, for transports that go by name.
+    pub name: Option<String>,
+}
+
+/// One end of a two-way connection between two processes that moves messages in order and without loss.
+///
+/// Both calls take a closure that works *in* the transport's buffer. For shared memory that is the memory which both
+/// processes see; for the others it is a private buffer that the kernel copies from or into. So every contender runs
+/// the same measuring loop, compiled for it alone: no call in it is dynamic.
+pub trait Transport: Sized {
+    /// Makes a connection: the near end, and what the far end needs.
+    ///
+    /// # Errors
+    /// Where the system refuses, or lacks the room.
+    fn create(shape: &Shape) -> Result<(Self, Handover)>;
+
+    /// The far end.
+    ///
+    /// # Errors
+    /// Where the system refuses, or the handover is not of this transport.
+    fn attach(shape: &Shape, handover: Handover) -> Result<Self>;
+
+    /// Sets which process is at the other end, so that waiting ends when it dies.
+    fn watch(&mut self, watch: Watch);
+
+    /// Sends one message: `write` gets a buffer of the shape's capacity and returns the message's length.
+    ///
+    /// # Errors
+    /// The closure's own, [`LabError::PeerGone`](crate::LabError::PeerGone), or the system's.
+    fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()>;
+
+    /// Receives one message and gives it to `read`.
+    ///
+    /// # Errors
+    /// The closure's own, [`LabError::PeerGone`](crate::LabError::PeerGone), or the system's.
+    fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R>;
+}
+
+/// The descriptors of a handover, exactly as many as the transport needs.
+fn take<const N: usize>(handover: Handover) -> Result<[OwnedFd; N]> {
+    handover.descriptors.try_into().map_err(|found: Vec<OwnedFd>| {
+        LabError::Unavailable(format!("the handover holds {} descriptors instead of {N}", found.len()))
+    })
+}
