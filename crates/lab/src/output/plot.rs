@@ -66,7 +66,7 @@ pub(super) fn draw(axes: &Axes, lines: &[Line]) -> Result<Option<String>> {
         root.fill(&WHITE).map_err(failed)?;
         let mut builder = ChartBuilder::on(&root);
         builder
-            .caption(&axes.title, ("sans-serif", 18))
+            .caption(&axes.title, ("sans-serif", 22))
             .margin(10)
             .x_label_area_size(45)
             .y_label_area_size(85);
@@ -77,6 +77,8 @@ pub(super) fn draw(axes: &Axes, lines: &[Line]) -> Result<Option<String>> {
                     .configure_mesh()
                     .light_line_style(RGBColor(240, 240, 240))
                     .bold_line_style(RGBColor(215, 215, 215))
+                    .label_style(("sans-serif", 16))
+                    .axis_desc_style(("sans-serif", 17))
                     .x_desc(axes.x)
                     .y_desc(axes.y)
                     .x_labels($labels)
