@@ -118,7 +118,7 @@ fn queued(region: &Region, object: &ObjectInfo, released: u64) -> Option<u64> {
     if !capacity.is_power_of_two() {
         return None;
     }
-    let stride = (object.length - DATA) / capacity & !7;
+    let stride = ((object.length - DATA) / capacity) & !7;
     let stamp = |position: u64| {
         let offset = object.offset + DATA + (position & (capacity - 1)) * stride;
         region.inner.memory.word64(offset).load(Ordering::Acquire)

@@ -134,7 +134,7 @@ fn as_json(region: &Region) -> Value {
         .collect();
     json!({
         "label": region.label(),
-        "id": region.id().iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        "id": format!("{:032x}", u128::from_be_bytes(region.id())),
         "bytes": region.size(),
         "free_bytes": region.free(),
         "created_unix_ns": region.created_ns(),

@@ -19,7 +19,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let found = discover()?;
     match arguments.format {
         Format::Json => print_json(&Value::Array(found.iter().map(as_json).collect())),
-        Format::Table => print_table(&found),
+        Format::Table => {
+            print_table(&found);
+            Ok(())
+        }
     }
 }
 
@@ -54,10 +57,10 @@ fn as_json(found: &Found) -> Value {
     value
 }
 
-fn print_table(found: &[Found]) -> Result<()> {
+fn print_table(found: &[Found]) {
     if found.is_empty() {
         println!("no regions of yours; `cargo run --release --example hello` makes one for a moment");
-        return Ok(());
+        return;
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -79,5 +82,4 @@ fn print_table(found: &[Found]) -> Result<()> {
         table.add_row(row);
     }
     println!("{table}");
-    Ok(())
 }
