@@ -4,6 +4,8 @@
 extern crate self as allmende;
 
 pub mod atomic;
+#[cfg(not(allmende_loom))]
+pub mod inspect;
 pub mod layout;
 #[cfg(not(allmende_loom))]
 pub mod os;

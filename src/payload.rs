@@ -53,6 +53,22 @@
 //!
 //! With `#[derive(Payload)]` the same stands in a helper attribute: `#[payload(name = "…", version = 2)]`.
 //!
+//! # Generic structs
+//!
+//! Array lengths may be parameters, and so may types, as long as the compiler can see that no padding
+//! arises: in a `#[repr(transparent)]` or `#[repr(C, packed)]` struct always, in another one when the
+//! type given has alignment 1. The schema shows what the struct was made of.
+//!
+//! ```
+//! use allmende::Payload;
+//!
+//! #[allmende::payload]
+//! struct Matrix<const ROWS: usize, const COLUMNS: usize> {
+//!     rows: [[f32; COLUMNS]; ROWS],
+//! }
+//! assert_eq!(Matrix::<3, 2>::SCHEMA.to_string(), "Matrix@1(24,4){rows@0:[[f32;2];3]}");
+//! ```
+//!
 //! # What is refused, at compile time
 //!
 //! ```compile_fail
@@ -116,7 +132,7 @@ macro_rules! primitive {
     )*};
 }
 
-primitive!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
+primitive!(() u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
 
 impl<T: Payload, const N: usize> Payload for [T; N] {
     const SCHEMA: &'static Schema = &Schema::Array { element: T::SCHEMA, length: N };

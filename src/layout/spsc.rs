@@ -5,14 +5,16 @@
 //! | 0 | 4 | producer's role: see [`role`] | compare-and-swap | AcqRel |
 //! | 4 | 4 | consumer's role | compare-and-swap | AcqRel |
 //! | 8 | 120 | reserved, zero | – | – |
-//! | 128 | 8 | `head`: the position up to which all is released | consumer | Release, read by Acquire |
-//! | 136 | 8 | `taken`: the position up to which loans were handed out | consumer | Relaxed |
-//! | 144 | 112 | reserved, zero | – | – |
-//! | 256 | 4 | eventcount on which the consumer sleeps | consumer, producer | see `sync::eventcount` |
-//! | 260 | 124 | reserved, zero | – | – |
-//! | 384 | 4 | eventcount on which the producer sleeps | producer, consumer | |
+//! | 128 | 8 | `head`: the position up to which all is released, published now and then | consumer | Release, read by Acquire |
+//! | 136 | 120 | reserved, zero | – | – |
+//! | 256 | 8 | `released`: the same, exactly | consumer | Release, read by Acquire |
+//! | 264 | 8 | `taken`: the position up to which loans were handed out | consumer | Release |
+//! | 272 | 112 | reserved, zero | – | – |
+//! | 384 | 4 | eventcount on which the consumer sleeps | consumer, producer | see `sync::eventcount` |
 //! | 388 | 124 | reserved, zero | – | – |
-//! | 512 | n | slots, or bytes | | |
+//! | 512 | 4 | eventcount on which the producer sleeps | producer, consumer | see `sync::eventcount` |
+//! | 516 | 124 | reserved, zero | – | – |
+//! | 640 | n | slots, or bytes | | |
 //!
 //! Each group has a pair of cache lines of its own, since different sides write them.
 //!
@@ -37,14 +39,16 @@ pub const PRODUCER: u64 = 0;
 pub const CONSUMER: u64 = 4;
 /// Offset of `head`.
 pub const HEAD: u64 = 128;
+/// Offset of `released`.
+pub const RELEASED: u64 = 256;
 /// Offset of `taken`.
-pub const TAKEN: u64 = 136;
+pub const TAKEN: u64 = 264;
 /// Offset of the eventcount on which the consumer sleeps.
-pub const CONSUMER_EVENT: u64 = 256;
+pub const CONSUMER_EVENT: u64 = 384;
 /// Offset of the eventcount on which the producer sleeps.
-pub const PRODUCER_EVENT: u64 = 384;
+pub const PRODUCER_EVENT: u64 = 512;
 /// Offset of the slots or bytes.
-pub const DATA: u64 = 512;
+pub const DATA: u64 = 640;
 
 /// Bytes of a stamp or a record's header.
 pub const STAMP: u64 = 8;

@@ -27,7 +27,7 @@
 //!         h = (h ^ byte) * 0x100000001b3 % 2**64
 //!     return h
 //!
-//! assert fingerprint("Sample@1(24,8){time@0:u64,position@8:[f64;2]}") == 0x0ed19dd4b0cd6174
+//! assert fingerprint("Sample@1(24,8){time@0:u64,position@8:[f64;2]}") == 0xc66b0e458245260f
 //! ```
 //!
 //! Nothing here depends on crate paths, on the compiler, or on which binary it is in. Byte order is
@@ -79,7 +79,7 @@ impl Schema {
     ///
     /// ```
     /// use allmende::Payload;
-    /// assert_eq!(u8::SCHEMA.fingerprint(), 0x08c0_ad07_b5c1_f17d); // FNV-1a of "u8"
+    /// assert_eq!(u8::SCHEMA.fingerprint(), 0x08c4_8207_b567_53d8); // FNV-1a of "u8"
     /// ```
     #[must_use]
     pub const fn fingerprint(&self) -> u64 {

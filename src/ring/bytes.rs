@@ -345,7 +345,7 @@ impl Producer {
             Err(TrySendError::TooLarge(error)) => return Err(error.into()),
             Err(TrySendError::Push(TryPushError::Full(()))) => {
                 let Self { core, memory, wait, role } = self;
-                waiting::for_space(role, *wait, deadline, || core.claim(memory, length as u64))
+                waiting::for_space(role, *wait, deadline, |_| core.claim(memory, length as u64))
                     .map_err(|no_space| no_space.push(()))?
             }
             Err(TrySendError::Push(TryPushError::Disconnected(()))) => {

@@ -9,12 +9,14 @@
 //!
 //! * commit: write the payload, then `stamp = position + 1` (Release);
 //! * receive: `stamp == position + 1` (Acquire), then read the payload;
-//! * release: `head = position + 1` (Release); the producer reads it (Acquire) only when the slots
-//!   that it knows to be free are used up.
+//! * release: `released = position + 1` (Release), on a line that the producer reads only when it
+//!   would otherwise find the ring full; and, once in an eighth of the capacity and whenever the ring
+//!   is empty, `head = released`, which the producer reads when the slots that it knows to be free
+//!   are used up. So producer and consumer seldom touch each other's lines.
 //!
 //! Nothing else is shared. A producer killed before it stamps has changed nothing that anybody reads;
-//! its successor finds the first position without a stamp. A consumer killed before it stores `head`
-//! leaves the message to its successor.
+//! its successor finds the first position without a stamp. A consumer killed before it stores
+//! `released` leaves the message to its successor.
 //!
 //! After Lamport's single-producer ring with the per-slot stamps of Vyukov's bounded queue and the
 //! private index copies of rtrb and Rigtorp's SPSCQueue.
@@ -29,10 +31,17 @@ pub(crate) trait Backing {
     fn capacity(&self) -> u64;
     /// The stamp of the slot that `position` falls on.
     fn stamp(&self, position: u64) -> &AtomicU64;
-    /// The position up to which all is released.
+    /// The position up to which all is released, as published now and then for the producer.
     fn head(&self) -> &AtomicU64;
+    /// The position up to which all is released, exactly.
+    fn released(&self) -> &AtomicU64;
     /// The position up to which loans were handed out.
     fn taken(&self) -> &AtomicU64;
+}
+
+/// After how many releases the consumer publishes its head.
+const fn stride(capacity: u64) -> u64 {
+    if capacity < 8 { 1 } else { capacity / 8 }
 }
 
 /// Why there is no slot to be had.
@@ -58,7 +67,7 @@ impl Producing {
     pub(crate) fn resume(backing: &impl Backing) -> Option<Self> {
         let capacity = backing.capacity();
         // Acquire: pairs with the Release in `release`.
-        let head = backing.head().load(Ordering::Acquire);
+        let head = backing.released().load(Ordering::Acquire);
         let limit = head.checked_add(capacity)?;
         // Acquire: pairs with the dead producer's commit. At most one capacity to look at.
         let position =
@@ -84,23 +93,50 @@ impl Producing {
     #[cold]
     #[inline(never)]
     fn look_for_space(&mut self, backing: &impl Backing) -> Result<(), NoSlot> {
-        // Acquire: pairs with the Release in `release`: the consumer has finished with what it
-        // released, and we may write there.
-        let head = backing.head().load(Ordering::Acquire);
-        match self.position.checked_sub(head) {
+        match self.look_at_head(backing) {
+            Err(NoSlot::Full) => self.look_at_released(backing),
+            other => other,
+        }
+    }
+
+    /// As [`Self::claim`], but never looks at the line that the consumer writes at every message:
+    /// for a producer that looks again and again. It may miss up to an eighth of the capacity.
+    #[inline]
+    pub(crate) fn claim_published(&mut self, backing: &impl Backing) -> Result<u64, NoSlot> {
+        if self.position == self.limit {
+            self.look_at_head(backing)?;
+        }
+        Ok(self.position)
+    }
+
+    fn look_at_head(&mut self, backing: &impl Backing) -> Result<(), NoSlot> {
+        // Acquire: pairs with the Release in `publish`: the consumer has finished with what it
+        // released, and we may write there. The head lags behind by less than a capacity, so what
+        // is not yet released by it may look like more than a full ring.
+        self.look_at(backing, backing.head().load(Ordering::Acquire), 2 * backing.capacity())
+    }
+
+    fn look_at_released(&mut self, backing: &impl Backing) -> Result<(), NoSlot> {
+        // Acquire: pairs with the Release in `release`, as above.
+        self.look_at(backing, backing.released().load(Ordering::Acquire), backing.capacity())
+    }
+
+    /// `most`: more than this cannot lie between `released` and our position.
+    fn look_at(&mut self, backing: &impl Backing, released: u64, most: u64) -> Result<(), NoSlot> {
+        match self.position.checked_sub(released) {
             Some(used) if used < backing.capacity() => {
-                self.limit = head + backing.capacity();
+                self.limit = released + backing.capacity();
                 Ok(())
             }
-            Some(used) if used == backing.capacity() => Err(NoSlot::Full),
-            // A head beyond what was produced, or one that went back: nobody writes that.
+            Some(used) if used <= most => Err(NoSlot::Full),
+            // A position beyond what was produced, or one that went back: nobody writes that.
             _ => Err(NoSlot::Corrupt),
         }
     }
 
-    /// How many slots are free, as far as is known after a look.
+    /// How many slots are free now.
     pub(crate) fn free(&mut self, backing: &impl Backing) -> Result<u64, NoSlot> {
-        match self.look_for_space(backing) {
+        match self.look_at_released(backing) {
             Ok(()) => Ok(self.limit - self.position),
             Err(NoSlot::Full) => Ok(0),
             Err(NoSlot::Corrupt) => Err(NoSlot::Corrupt),
@@ -126,20 +162,22 @@ impl Producing {
 pub(crate) struct Consuming {
     /// The next message to receive.
     position: u64,
+    /// When the position gets there, the head is published.
+    publish_at: u64,
     /// Messages below this may have been seen by a consumer that died.
     seen_before: u64,
 }
 
 impl Consuming {
-    /// Takes over at the published head.
+    /// Takes over where the last consumer released.
     pub(crate) fn resume(backing: &impl Backing) -> Self {
         // Acquire: pairs with the Release of a predecessor in another process.
-        let position = backing.head().load(Ordering::Acquire);
+        let position = backing.released().load(Ordering::Acquire);
         // Relaxed: ordered by the taking of the role.
         let taken = backing.taken().load(Ordering::Relaxed);
         // A nonsensical `taken` flags at most one capacity.
         let seen_before = taken.clamp(position, position.saturating_add(backing.capacity()));
-        Self { position, seen_before }
+        Self { position, publish_at: position, seen_before }
     }
 
     /// The next message to receive.
@@ -179,7 +217,18 @@ impl Consuming {
     #[inline]
     pub(crate) fn release(&mut self, backing: &impl Backing, count: u64) {
         self.position += count;
-        // Release: pairs with the Acquire in `look_for_space`; our reads come before.
+        // Release: pairs with the Acquire in `look_at_released`; our reads come before.
+        backing.released().store(self.position, Ordering::Release);
+        if self.position >= self.publish_at {
+            self.publish(backing);
+        }
+    }
+
+    /// Lets the producer know what is released. To be called whenever the ring is found empty.
+    #[inline]
+    pub(crate) fn publish(&mut self, backing: &impl Backing) {
+        // Release: pairs with the Acquire in `look_at_head`.
         backing.head().store(self.position, Ordering::Release);
+        self.publish_at = self.position + stride(backing.capacity());
     }
 }

@@ -31,10 +31,12 @@ use std::time::{Duration, Instant};
 use super::core::{Backing, Consuming, Producing};
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::roles::{End, Peer, Role, initialise};
-use super::waiting::{self, NoSpace};
+use super::waiting::{self, Look, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
-use crate::layout::spsc::{DATA, HEAD, MAX_ALIGN, MAX_CAPACITY, TAKEN, payload_offset, slot_stride};
+use crate::layout::spsc::{
+    DATA, HEAD, MAX_ALIGN, MAX_CAPACITY, RELEASED, TAKEN, payload_offset, slot_stride,
+};
 use crate::payload::Payload;
 use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
 use crate::sync::wait::Wait;
@@ -201,6 +203,10 @@ impl<T> Backing for Slots<T> {
         self.word(HEAD)
     }
     #[inline]
+    fn released(&self) -> &AtomicU64 {
+        self.word(RELEASED)
+    }
+    #[inline]
     fn taken(&self) -> &AtomicU64 {
         self.word(TAKEN)
     }
@@ -354,13 +360,16 @@ impl<T: Payload> Producer<T> {
 
     #[inline]
     fn claim_until(&mut self, deadline: Option<Instant>) -> Result<u64, NoSpace> {
-        match self.claim_position() {
-            Err(NoSpace::Full) => {
-                let Self { core, slots, wait, role } = self;
-                waiting::for_space(role, *wait, deadline, || core.claim(slots))
-            }
-            other => other,
+        if self.role.inner().forked() {
+            return Err(NoSpace::Access(AccessError::Forked));
         }
+        let Self { core, slots, wait, role } = self;
+        core.claim_published(slots).or_else(|_| {
+            waiting::for_space(role, *wait, deadline, |look| match look {
+                Look::Exact => core.claim(slots),
+                Look::Cheap => core.claim_published(slots),
+            })
+        })
     }
 
     #[inline]
@@ -565,8 +574,11 @@ impl<T: Payload> Consumer<T> {
         if self.role.inner().forked() {
             return Err(AccessError::Forked.into());
         }
-        let ready = || self.core.ready(&self.slots, 0);
-        if ready() { Ok(()) } else { waiting::why_no_message(&self.role, ready).map_or(Ok(()), Err) }
+        if self.core.ready(&self.slots, 0) {
+            return Ok(());
+        }
+        self.core.publish(&self.slots);
+        waiting::why_no_message(&self.role, || self.core.ready(&self.slots, 0)).map_or(Ok(()), Err)
     }
 
     #[inline]
@@ -574,8 +586,11 @@ impl<T: Payload> Consumer<T> {
         if self.role.inner().forked() {
             return Err(AccessError::Forked.into());
         }
-        let ready = || self.core.ready(&self.slots, 0);
-        if ready() { Ok(()) } else { waiting::for_message(&self.role, self.wait, deadline, ready) }
+        if self.core.ready(&self.slots, 0) {
+            return Ok(());
+        }
+        self.core.publish(&self.slots);
+        waiting::for_message(&self.role, self.wait, deadline, || self.core.ready(&self.slots, 0))
     }
 
     #[inline]

@@ -63,15 +63,33 @@ pub(super) fn why_no_space(role: &Role, no_slot: NoSlot) -> NoSpace {
     }
 }
 
+/// How a waiting producer looks for space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// At what the consumer has released, exactly: takes a line that it writes at every message.
+    Exact,
+    /// At what it has published.
+    Cheap,
+}
+
+/// How many cheap looks a spinning producer makes for an exact one.
+const CHEAP_LOOKS: u32 = 64;
+
 /// Waits until `claim` succeeds, the consumer is gone, or the time is over.
 #[cold]
 pub(super) fn for_space(
     role: &Role,
     wait: Wait,
     deadline: Option<Instant>,
-    mut claim: impl FnMut() -> Result<u64, NoSlot>,
+    mut claim: impl FnMut(Look) -> Result<u64, NoSlot>,
 ) -> Result<u64, NoSpace> {
-    let condition = || match claim() {
+    let mut looks = 0_u32;
+    let mut look = || {
+        looks = looks.wrapping_add(1);
+        // Whoever is about to sleep must know for sure.
+        if wait == Wait::Park || looks.is_multiple_of(CHEAP_LOOKS) { Look::Exact } else { Look::Cheap }
+    };
+    let condition = || match claim(look()) {
         Ok(position) => Some(Ok(position)),
         Err(no_slot) => match why_no_space(role, no_slot) {
             NoSpace::Full => None,

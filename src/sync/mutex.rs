@@ -345,31 +345,3 @@ pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
         crate::os::futex::wake(lock.word, u32::MAX);
     }
 }
-
-/// The state of a mutex, for tools: see [`crate::layout::mutex`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MutexState {
-    /// Slot of the holder.
-    pub holder: Option<u32>,
-    /// Whether somebody sleeps, waiting for it.
-    pub waiters: bool,
-    /// Whether the value is suspect.
-    pub died: bool,
-    /// Whether the lock is lost.
-    pub not_recoverable: bool,
-}
-
-/// The state of the mutex of that name, as it is at this moment; `None` where there is none.
-pub fn state(region: &Region, name: &str) -> Option<MutexState> {
-    let object =
-        region.objects().into_iter().find(|o| o.name == name && o.kind == Some(ObjectKind::Mutex))?;
-    region.inner.memory.pointer(object.offset, VALUE, crate::layout::OBJECT_ALIGN)?;
-    let word = region.inner.memory.word32(object.offset).load(Ordering::Relaxed);
-    let lost = word == NOT_RECOVERABLE;
-    Some(MutexState {
-        holder: if lost { None } else { Owner::from_word(word).map(Owner::slot) },
-        waiters: !lost && word & crate::layout::mutex::WAITERS != 0,
-        died: word & DIED != 0,
-        not_recoverable: lost,
-    })
-}

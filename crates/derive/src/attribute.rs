@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::{check, derive};
 
 /// Expands the attribute. On an error the item stays as it was, so that nothing else seems wrong.
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     try_expand(arguments, item.clone()).unwrap_or_else(|error| {
         let error = error.into_compile_error();
         quote!(#item #error)
@@ -21,12 +21,11 @@ fn try_expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     syn::meta::parser(|meta| options.read(&meta)).parse2(arguments)?;
     let mut input: DeriveInput = syn::parse2(item)?;
     check::check(&input)?;
-    if !check::has_fixed_repr(&input.attrs)? {
+    if check::fixed_repr(&input.attrs)?.is_none() {
         input.attrs.push(parse_quote!(#[repr(C)]));
     }
     add_derives(&mut input, &options)?;
-    let data = check::check(&input)?;
-    let implementation = derive::implementation(&input, data, &options);
+    let implementation = derive::implementation(&input, &options)?;
     Ok(quote!(#input #implementation))
 }
 

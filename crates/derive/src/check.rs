@@ -40,24 +40,33 @@ pub(crate) fn check(input: &DeriveInput) -> Result<&DataStruct> {
     Ok(data)
 }
 
-/// Refuses a struct whose layout Rust may choose anew with every compiler.
-pub(crate) fn check_repr(input: &DeriveInput) -> Result<()> {
-    if has_fixed_repr(&input.attrs)? {
-        return Ok(());
-    }
-    Err(Error::new(
-        input.ident.span(),
-        "a `Payload` needs `#[repr(C)]`: without it two builds may lay the fields out differently",
-    ))
+/// What fixes the order of the fields.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repr {
+    C,
+    Transparent,
 }
 
-/// Whether `C` or `transparent` stands in a `#[repr(…)]`.
-pub(crate) fn has_fixed_repr(attributes: &[Attribute]) -> Result<bool> {
-    let mut fixed = false;
+/// Refuses a struct whose layout Rust may choose anew with every compiler.
+pub(crate) fn check_repr(input: &DeriveInput) -> Result<Repr> {
+    fixed_repr(&input.attrs)?.ok_or_else(|| {
+        Error::new(
+            input.ident.span(),
+            "a `Payload` needs `#[repr(C)]`: without it two builds may lay the fields out differently",
+        )
+    })
+}
+
+/// The `C` or `transparent` of a `#[repr(…)]`.
+pub(crate) fn fixed_repr(attributes: &[Attribute]) -> Result<Option<Repr>> {
+    let mut fixed = None;
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("repr")) {
         attribute.parse_nested_meta(|meta| {
-            fixed |= meta.path.is_ident("C") || meta.path.is_ident("transparent");
-            if meta.input.peek(syn::token::Paren) {
+            if meta.path.is_ident("C") {
+                fixed = Some(Repr::C);
+            } else if meta.path.is_ident("transparent") {
+                fixed = Some(Repr::Transparent);
+            } else if meta.input.peek(syn::token::Paren) {
                 // The number of `align(N)` and `packed(N)`.
                 let inner;
                 syn::parenthesized!(inner in meta.input);
@@ -97,7 +106,7 @@ fn check_type(ty: &Type) -> Result<()> {
         },
         _ => return Ok(()),
     };
-    Err(Error::new(ty.span(), instead))
+    Err(Error::new_spanned(ty, instead))
 }
 
 /// The fields' names as they stand in the schema, with the fields' members.

@@ -1,24 +1,24 @@
 //! The implementation of the trait, which both macros write.
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::{Ident, TokenStream};
+use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{DataStruct, DeriveInput, GenericParam, Path, Result, parse_quote};
 
-use crate::check;
+use crate::check::{self, Repr};
 use crate::options::Options;
 
 /// `#[derive(Payload)]`.
 pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
     let input: DeriveInput = syn::parse2(item)?;
-    let data = check::check(&input)?;
-    check::check_repr(&input)?;
     let options = Options::from_attributes(&input.attrs)?;
-    Ok(implementation(&input, data, &options))
+    implementation(&input, &options)
 }
 
 /// `impl Payload for …`, and an assertion that tells where padding is.
-pub(crate) fn implementation(input: &DeriveInput, data: &DataStruct, options: &Options) -> TokenStream {
+pub(crate) fn implementation(input: &DeriveInput, options: &Options) -> Result<TokenStream> {
+    let data = check::check(input)?;
+    let repr = check::check_repr(input)?;
     let allmende = &options.allmende;
     let core = quote!(::core);
     let ident = &input.ident;
@@ -34,9 +34,11 @@ pub(crate) fn implementation(input: &DeriveInput, data: &DataStruct, options: &O
     });
     let generics = bounded(input, allmende);
     let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
-    let padding = padding_assertions(input, data);
+    // Generic structs go without the hint: nothing depends on it.
+    let hint = repr == Repr::C && input.generics.params.is_empty();
+    let padding = hint.then(|| padding_assertions(&input.ident, data));
 
-    quote! {
+    Ok(quote! {
         #[automatically_derived]
         impl #impl_generics #allmende::payload::Payload for #ident #ty_generics #where_clause {
             const SCHEMA: &'static #allmende::payload::Schema = &#allmende::payload::Schema::Struct {
@@ -48,7 +50,7 @@ pub(crate) fn implementation(input: &DeriveInput, data: &DataStruct, options: &O
             };
         }
         #padding
-    }
+    })
 }
 
 fn bare(ident: &str) -> String {
@@ -79,27 +81,21 @@ fn bounded(input: &DeriveInput, allmende: &Path) -> syn::Generics {
     generics
 }
 
-/// zerocopy says how many bytes of padding there are; this says before which field. Nothing depends
-/// on it, so generic structs go without.
-fn padding_assertions(input: &DeriveInput, data: &DataStruct) -> TokenStream {
-    if !input.generics.params.is_empty() {
-        return TokenStream::new();
-    }
-    let ident = &input.ident;
+/// zerocopy says how many bytes of padding there are; this says before which field.
+fn padding_assertions(ident: &Ident, data: &DataStruct) -> TokenStream {
+    const ADVICE: &str = "order the fields by falling size, or add a field such as `reserved: [u8; N]`";
     let mut end = quote!(0);
     let mut assertions = TokenStream::new();
-    let advice = "order the fields by falling size, or add a field such as `reserved: [u8; N]`";
     for (field, (name, member)) in data.fields.iter().zip(check::members(&data.fields)) {
         let ty = &field.ty;
-        let message = format!("there is padding before the field `{name}`: {advice} there");
+        let message = format!("there is padding before the field `{name}`: {ADVICE} there");
         let start = quote!(::core::mem::offset_of!(#ident, #member));
         assertions.extend(quote_spanned!(field.span()=> ::core::assert!(#start == #end, #message);));
         end = quote!(#start + ::core::mem::size_of::<#ty>());
     }
-    let message = format!("there is padding after the last field of `{ident}`: {advice} at the end");
-    let size = format_ident!("{ident}");
+    let message = format!("there is padding after the last field of `{ident}`: {ADVICE} at the end");
     assertions.extend(
-        quote_spanned!(ident.span()=> ::core::assert!(::core::mem::size_of::<#size>() == #end, #message);),
+        quote_spanned!(ident.span()=> ::core::assert!(::core::mem::size_of::<#ident>() == #end, #message);),
     );
     quote!(const _: () = { #assertions };)
 }

@@ -32,5 +32,5 @@ pub fn derive_payload(item: TokenStream) -> TokenStream {
 /// Put it above other derives, so that it sees them.
 #[proc_macro_attribute]
 pub fn payload(options: TokenStream, item: TokenStream) -> TokenStream {
-    attribute::expand(options.into(), item.into()).into()
+    attribute::expand(options.into(), &item.into()).into()
 }

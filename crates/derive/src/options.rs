@@ -1,7 +1,7 @@
 //! `name`, `version` and `crate`, as both macros take them.
 
 use syn::meta::ParseNestedMeta;
-use syn::{Attribute, Error, LitInt, LitStr, Path, Result, parse_quote};
+use syn::{Attribute, Error, Lit, LitStr, Path, Result, parse_quote};
 
 /// What the user may say about a payload.
 pub(crate) struct Options {
@@ -34,7 +34,8 @@ impl Options {
         if meta.path.is_ident("name") {
             self.name = Some(checked_name(&meta.value()?.parse()?)?);
         } else if meta.path.is_ident("version") {
-            self.version = meta.value()?.parse::<LitInt>()?.base10_parse()?;
+            let version: Lit = meta.value()?.parse()?;
+            self.version = checked_version(&version)?;
         } else if meta.path.is_ident("crate") {
             self.allmende = meta.value()?.parse::<LitStr>()?.parse_with(Path::parse_mod_style)?;
         } else {
@@ -60,4 +61,12 @@ fn checked_name(name: &LitStr) -> Result<String> {
         return Err(Error::new(name.span(), "a schema's name consists of letters, digits, `_`, `-` and `.`"));
     }
     Ok(text)
+}
+
+fn checked_version(version: &Lit) -> Result<u32> {
+    let number = match version {
+        Lit::Int(number) => number.base10_parse().ok(),
+        _ => None,
+    };
+    number.ok_or_else(|| Error::new(version.span(), "a schema's version is a whole number below 2³²"))
 }
