@@ -29,8 +29,8 @@ use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind,
 /// use allmende::{Mutex, Region};
 /// let region = Region::create().memfd("example")?;
 /// let counter = Mutex::<u64>::open_or_create(&region, "counter", &0)?;
-/// *counter.lock()? += 1;
-/// assert_eq!(*counter.lock()?, 1);
+/// *counter.lock().unwrap() += 1;
+/// assert_eq!(*counter.lock().unwrap(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Mutex<T> {
