@@ -56,15 +56,17 @@ impl<'a> View<'a> {
     }
 }
 
-/// How many times as long `slow` takes as `quick`: by their ratios to the floor beside them, since the floor may have
-/// been at another level; by their times where there is no ratio.
+/// Rows of this many floors are ruled by memory and kernel: how far apart the cores are hardly counts.
+const LONG: f64 = 100.0;
+
+/// How many times as long `slow` takes as `quick`. Nothing if the floor was at another level beside them, unless both
+/// take so long that this does not count: times across levels say nothing, and ratios to the floor only where the
+/// floor is most of the time.
 fn times_as_long(slow: &Row, quick: &Row) -> Option<f64> {
-    let by_ratio = slow.ratio_to_floor.zip(quick.ratio_to_floor).map(|(slow, quick)| slow / quick);
-    let by_time = || Some(slow.typical_ns()? / quick.typical_ns()?);
-    // Ratios beyond these sizes compare memory bandwidth to a flag: times are as good, and never missing.
-    let floors = slow.floor_rtt_p50_ns.zip(quick.floor_rtt_p50_ns);
-    let one_level = floors.is_some_and(|(a, b)| a.max(b) <= 1.25 * a.min(b));
-    if one_level { by_time() } else { by_ratio.or_else(by_time) }
+    let (a, b) = slow.floor_rtt_p50_ns.zip(quick.floor_rtt_p50_ns)?;
+    let long = |row: &Row, floor: f64| row.typical_ns().is_some_and(|ns| ns > LONG * floor);
+    let comparable = a.max(b) <= 1.25 * a.min(b) || (long(slow, a) && long(quick, b));
+    comparable.then(|| Some(slow.typical_ns()? / quick.typical_ns()?)).flatten()
 }
 
 /// The pickled pipe that is quoted.
@@ -259,6 +261,19 @@ mod tests {
         assert!(text.contains("100 at 64 B (300 ns against 30.0 µs), 100 at 4 KiB"), "{text}");
         assert!(text.contains("at every size at least as quick as pipe + pickle"), "{text}");
         assert!(text.contains("pipe from 4 KiB on"), "{text}");
+    }
+
+    #[test]
+    fn rows_beside_different_floors_are_not_compared_unless_long() {
+        use TransportKind::{Pipe, RawSync};
+        let quick = row(RawSync, CodecKind::None, Wait::Spin, 64, 300);
+        let mut other = row(Pipe, CodecKind::None, Wait::Spin, 64, 900);
+        assert_eq!(times_as_long(&other, &quick), Some(3.0));
+        other.floor_rtt_p50_ns = Some(480.0);
+        assert_eq!(times_as_long(&other, &quick), None);
+        let (quick, mut other) = (Row { p50_ns: Some(1_000_000), ..quick }, other);
+        other.p50_ns = Some(4_000_000);
+        assert_eq!(times_as_long(&other, &quick), Some(4.0));
     }
 
     #[test]

@@ -72,6 +72,10 @@ fn text(outcome: &Outcome) -> String {
             }
         }
     }
+    let clock = time(outcome.machine.clock_read_ns);
+    line(&format!(
+        "Single times hold a look at the clock ({clock}); means, rates and × floor of short messages do not."
+    ));
     line(
         "~ mean: too few messages for a median. ? the floor was not steady during any slice: do not rely on it.",
     );
