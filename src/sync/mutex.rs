@@ -1,6 +1,6 @@
 //! A mutex in a region that survives the death of its holder.
 //!
-//! The algorithm is in [`super::robust_lock`], the layout in [`crate::layout::mutex`].
+//! The algorithm is in `robust_lock`, the layout in [`crate::layout::mutex`].
 
 use std::fmt;
 use std::marker::PhantomData;
