@@ -35,6 +35,8 @@
 //! | [`region`] | mapping, header, participants and whether they live, names, sweep |
 //! | [`sync`] | mutex, event, wait strategies |
 //! | [`ring`] | the rings: [`spsc`] (typed slots), [`bytes`] (messages of any length) |
+//! | [`worker`] | processes that are started with regions in hand |
+//! | [`inspect`] | the state of objects, for tools |
 //!
 //! # Trust
 //!
@@ -59,6 +61,8 @@ pub mod payload;
 pub mod region;
 pub mod ring;
 pub mod sync;
+#[cfg(not(allmende_loom))]
+pub mod worker;
 
 #[doc(inline)]
 pub use allmende_derive::payload;
@@ -71,3 +75,5 @@ pub use ring::{bytes, spsc};
 pub use sync::Wait;
 #[cfg(not(allmende_loom))]
 pub use sync::{Event, Mutex, MutexGuard};
+#[cfg(not(allmende_loom))]
+pub use worker::Worker;

@@ -19,7 +19,7 @@ fn page() -> String {
     for module in MODULES {
         let source = fs::read_to_string(root.join(format!("src/layout/{module}.rs"))).unwrap();
         let title = if module == "mod" { "overview" } else { module };
-        page.push_str(&format!("\n## {title}\n\n"));
+        page.extend(["\n## ", title, "\n\n"]);
         for line in source.lines().map_while(|line| line.strip_prefix("//!")) {
             page.push_str(line.strip_prefix(' ').unwrap_or(line));
             page.push('\n');
