@@ -19,6 +19,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use super::affinity::Processors;
 use super::pidfd;
@@ -256,8 +257,31 @@ fn errno() -> i32 {
     nix::errno::Errno::last_raw()
 }
 
-/// Whether `descriptor` is open and the file with that `inode`.
+/// Whether [`take_inherited`] has taken something.
+static TAKEN: Mutex<bool> = Mutex::new(false);
+
+/// Takes over a descriptor that was inherited under a known number, if it still is the file with
+/// that `inode`; it will not be inherited further. Once: a second call says `None`.
+pub fn take_inherited(descriptor: RawFd, inode: u64) -> Option<OwnedFd> {
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if *taken || !is_file(descriptor, inode) {
+        return None;
+    }
+    *taken = true;
+    // SAFETY: takes a number and cannot break memory.
+    unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    // SAFETY: the file is the one that was left open for this process, whose number nothing in it
+    // owns; `TAKEN` keeps it from being owned twice.
+    Some(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Whether [`take_inherited`] would take something.
 pub fn is_inherited(descriptor: RawFd, inode: u64) -> bool {
+    !*TAKEN.lock().unwrap_or_else(PoisonError::into_inner) && is_file(descriptor, inode)
+}
+
+/// Whether `descriptor` is open and the file with that `inode`.
+fn is_file(descriptor: RawFd, inode: u64) -> bool {
     // SAFETY: fcntl takes a number and cannot break memory; a wrong number is an error.
     if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } < 0 {
         return false;
@@ -265,20 +289,4 @@ pub fn is_inherited(descriptor: RawFd, inode: u64) -> bool {
     // SAFETY: open, as just seen; borrowed for the length of this look only.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     super::FileId::of(borrowed).is_ok_and(|id| id.inode == inode)
-}
-
-/// Takes over a descriptor that was inherited under a known number, if it still is the file with
-/// that `inode`; it will not be inherited further. Once: a second call says `None`.
-pub fn take_inherited(descriptor: RawFd, inode: u64) -> Option<OwnedFd> {
-    static TAKEN: std::sync::Mutex<bool> = std::sync::Mutex::new(false);
-    let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if *taken || !is_inherited(descriptor, inode) {
-        return None;
-    }
-    *taken = true;
-    // SAFETY: takes a number and cannot break memory.
-    unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
-    // SAFETY: the file is the one that was left open for this process, whose number nothing in it
-    // owns; `taken` keeps it from being owned twice.
-    Some(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
