@@ -160,13 +160,14 @@ impl Options {
                 worker.end();
                 Err(StartError::Refused { reason })
             }
-            Ok(Some(Answer::None)) => match worker.wait_timeout(Duration::from_secs(1)) {
-                Ok(Some(status)) => Err(StartError::Died { status }),
-                _ => {
-                    worker.end();
-                    Err(StartError::Refused { reason: "it closed the handshake without an answer".into() })
+            Ok(Some(Answer::None)) => {
+                // Closed without an answer: it has ended, or is about to.
+                if let Ok(Some(status)) = worker.wait_timeout(Duration::from_secs(1)) {
+                    return Err(StartError::Died { status });
                 }
-            },
+                worker.end();
+                Err(StartError::Refused { reason: "it closed the handshake without an answer".into() })
+            }
             Ok(None) => {
                 worker.end();
                 Err(StartError::TimedOut { after: self.timeout })
