@@ -10,9 +10,10 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use allmende::inspect::{MutexState, ObjectState, state};
 use allmende::region::Liveness;
 use allmende::ring::error::{PopError, PushError, TryPopError};
-use allmende::sync::mutex::{LockError, state};
+use allmende::sync::mutex::LockError;
 use allmende::{Event, Mutex, Region, bytes, spsc};
 use common::{Journal, Process, Random, count, linger, mix, say, until};
 
@@ -110,6 +111,15 @@ fn holder() {
     }
 }
 
+/// What the lock's word says.
+fn lock_word(region: &Region) -> MutexState {
+    let object = region.objects().into_iter().find(|object| object.name == "lock").unwrap();
+    match state(region, &object) {
+        ObjectState::Mutex(state) => state,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn start_holder(region: &Region, journal: &Journal) -> (Process, u32) {
     journal.set(SLOT, 0);
     let victim = Process::start("holder", &[], &[region.descriptor(), journal.as_fd()]);
@@ -147,13 +157,13 @@ fn holders_of_a_lock() {
         if round % 3 == 0 {
             // As a supervisor does; otherwise the next locker finds out by itself.
             assert_eq!(region.sweep().unwrap(), 1);
-            let after = state(&region, "lock").unwrap();
+            let after = lock_word(&region);
             assert_eq!(after.holder, None);
             assert_eq!(survive(&mutex, || ()).0, after.died);
             held += u64::from(after.died);
             continue;
         }
-        let word = state(&region, "lock").unwrap();
+        let word = lock_word(&region);
         let names_the_victim = word.holder == Some(slot);
         assert!(names_the_victim || word.holder.is_none(), "{word:?}");
         assert_eq!(survive(&mutex, || ()).0, names_the_victim, "{word:?}");
@@ -231,7 +241,7 @@ fn holders_of_a_lock_that_others_wait_for() {
         // The waiters stand still while the word is read; nothing about the lock can depend on that.
         waiters.iter().for_each(Process::stop);
         victim.kill();
-        let word = state(&region, "lock").unwrap();
+        let word = lock_word(&region);
         let names_the_victim = word.holder == Some(slot);
         held += u64::from(names_the_victim);
         let told_before = told(&journal);

@@ -209,8 +209,11 @@ impl Consuming {
     /// Records, before anybody sees them, that the next `count` messages are handed out.
     #[inline]
     pub(crate) fn hand_out(&self, backing: &impl Backing, count: u64) {
+        // Never back: what a dead predecessor had been lent stays seen, should we die before we
+        // have released it.
+        let taken = (self.position + count).max(self.seen_before);
         // Release only so that the compiler keeps it before what the user does with the message.
-        backing.taken().store(self.position + count, Ordering::Release);
+        backing.taken().store(taken, Ordering::Release);
     }
 
     /// Gives the next `count` slots back.
