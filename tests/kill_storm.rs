@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use allmende::inspect;
+use allmende::inspect::{MutexState, ObjectState, state};
 use allmende::region::Liveness;
 use allmende::ring::error::{PopError, PushError, TryPopError};
 use allmende::sync::mutex::LockError;
@@ -111,6 +111,15 @@ fn holder() {
     }
 }
 
+/// What the lock's word says.
+fn lock_word(region: &Region) -> MutexState {
+    let object = region.objects().into_iter().find(|object| object.name == "lock").unwrap();
+    match state(region, &object) {
+        ObjectState::Mutex(state) => state,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn start_holder(region: &Region, journal: &Journal) -> (Process, u32) {
     journal.set(SLOT, 0);
     let victim = Process::start("holder", &[], &[region.descriptor(), journal.as_fd()]);
@@ -148,13 +157,13 @@ fn holders_of_a_lock() {
         if round % 3 == 0 {
             // As a supervisor does; otherwise the next locker finds out by itself.
             assert_eq!(region.sweep().unwrap(), 1);
-            let after = inspect::mutex(&region, "lock").unwrap();
+            let after = lock_word(&region);
             assert_eq!(after.holder, None);
             assert_eq!(survive(&mutex, || ()).0, after.died);
             held += u64::from(after.died);
             continue;
         }
-        let word = inspect::mutex(&region, "lock").unwrap();
+        let word = lock_word(&region);
         let names_the_victim = word.holder == Some(slot);
         assert!(names_the_victim || word.holder.is_none(), "{word:?}");
         assert_eq!(survive(&mutex, || ()).0, names_the_victim, "{word:?}");
@@ -232,7 +241,7 @@ fn holders_of_a_lock_that_others_wait_for() {
         // The waiters stand still while the word is read; nothing about the lock can depend on that.
         waiters.iter().for_each(Process::stop);
         victim.kill();
-        let word = inspect::mutex(&region, "lock").unwrap();
+        let word = lock_word(&region);
         let names_the_victim = word.holder == Some(slot);
         held += u64::from(names_the_victim);
         let told_before = told(&journal);

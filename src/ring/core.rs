@@ -111,9 +111,10 @@ impl Producing {
 
     fn look_at_head(&mut self, backing: &impl Backing) -> Result<(), NoSlot> {
         // Acquire: pairs with the Release in `publish`: the consumer has finished with what it
-        // released, and we may write there. The head lags behind by less than a capacity, so what
-        // is not yet released by it may look like more than a full ring.
-        self.look_at(backing, backing.head().load(Ordering::Acquire), 2 * backing.capacity())
+        // released, and we may write there. The head lags behind by less than an eighth of the
+        // capacity, and within `release` (or for ever, if the consumer dies there) by a batch more:
+        // so what is not yet released by it may look like up to three full rings.
+        self.look_at(backing, backing.head().load(Ordering::Acquire), 3 * backing.capacity())
     }
 
     fn look_at_released(&mut self, backing: &impl Backing) -> Result<(), NoSlot> {
@@ -177,7 +178,11 @@ impl Consuming {
         let taken = backing.taken().load(Ordering::Relaxed);
         // A nonsensical `taken` flags at most one capacity.
         let seen_before = taken.clamp(position, position.saturating_add(backing.capacity()));
-        Self { position, publish_at: position, seen_before }
+        let mut this = Self { position, publish_at: position, seen_before };
+        // A predecessor that died between its two stores left the head behind: no two such gaps
+        // must add up.
+        this.publish(backing);
+        this
     }
 
     /// The next message to receive.
@@ -209,8 +214,11 @@ impl Consuming {
     /// Records, before anybody sees them, that the next `count` messages are handed out.
     #[inline]
     pub(crate) fn hand_out(&self, backing: &impl Backing, count: u64) {
+        // Never back: what a dead predecessor had been lent stays seen, should we die before we
+        // have released it.
+        let taken = (self.position + count).max(self.seen_before);
         // Release only so that the compiler keeps it before what the user does with the message.
-        backing.taken().store(self.position + count, Ordering::Release);
+        backing.taken().store(taken, Ordering::Release);
     }
 
     /// Gives the next `count` slots back.

@@ -248,9 +248,12 @@ impl RecordConsumer {
 
     /// Records, before anybody sees it, that all up to and with this message is handed out.
     #[inline]
-    pub(crate) fn hand_out(records: &impl Records, (position, length): (u64, u64)) {
+    pub(crate) fn hand_out(&self, records: &impl Records, (position, length): (u64, u64)) {
+        // Never back: what a dead predecessor had been lent stays seen, should we die before we
+        // have released it.
+        let taken = (position + record_size(length)).max(self.seen_before);
         // Release only so that the compiler keeps it before what the user does with the message.
-        records.taken().store(position + record_size(length), Ordering::Release);
+        records.taken().store(taken, Ordering::Release);
     }
 
     /// Gives everything up to and with this message back.
