@@ -1,9 +1,57 @@
-//! Shared memory for processes.
+//! Shared memory for processes: worker processes attach to memory-mapped **regions** with lock-free
+//! **rings** and robust, process-shared **locks**. Nothing is pickled, nothing is copied that need not
+//! be, and a process that is killed takes nothing with it.
+//!
+//! ```
+//! use allmende::{Mutex, Region, spsc::Ring};
+//!
+//! // One process creates a region; others open it by name, or are handed its descriptor.
+//! let region = Region::create().size(1 << 20).memfd("example")?;
+//!
+//! // A ring of typed messages, written and read where they lie.
+//! let ring = Ring::<[f64; 512]>::open_or_create(&region, "field", 16)?;
+//! let mut producer = ring.producer()?;
+//! let mut claim = producer.claim()?;
+//! claim[0] = 1.5;
+//! claim.commit();
+//! assert_eq!(ring.consumer()?.receive()?[0], 1.5);
+//!
+//! // A lock whose holder may be killed.
+//! let steps = Mutex::<u64>::open_or_create(&region, "steps", &0)?;
+//! *steps.lock().unwrap() += 1;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Layers
+//!
+//! Each uses only those above it in this list, but for the sweep, which has to know what lies in a
+//! region:
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`os`] | syscalls behind safe functions |
+//! | [`atomic`] | the façade over real and model-checked atomics |
+//! | [`layout`] | what lies in a region, byte by byte |
+//! | [`region`] | mapping, header, participants and whether they live, names, sweep |
+//! | [`sync`] | mutex, event, wait strategies |
+//! | [`ring`] | the rings: [`spsc`] (typed slots), [`bytes`] (messages of any length) |
+//! | [`worker`] | processes that are started with regions in hand |
+//! | [`inspect`] | the state of objects, for tools |
+//!
+//! # Trust
+//!
+//! A peer that *crashes*, at whatever instruction, costs nobody liveness or committed data. A peer
+//! that is *buggy or hostile* can garble data, but not this process's memory safety or its bounded
+//! waits; loans written or read in place assume a peer that keeps the protocol, the copying calls do
+//! not. The full promise holds for sealed memfd regions: whoever can open a named or file-backed
+//! region can also truncate it, which kills those who have it mapped.
 
 // So that the macros' `::allmende` means this crate within it, too.
 extern crate self as allmende;
 
 pub mod atomic;
+#[cfg(not(allmende_loom))]
+pub mod inspect;
 pub mod layout;
 #[cfg(not(allmende_loom))]
 pub mod os;
@@ -13,6 +61,8 @@ pub mod payload;
 pub mod region;
 pub mod ring;
 pub mod sync;
+#[cfg(not(allmende_loom))]
+pub mod worker;
 
 #[doc(inline)]
 pub use allmende_derive::payload;
@@ -25,3 +75,5 @@ pub use ring::{bytes, spsc};
 pub use sync::Wait;
 #[cfg(not(allmende_loom))]
 pub use sync::{Event, Mutex, MutexGuard};
+#[cfg(not(allmende_loom))]
+pub use worker::Worker;

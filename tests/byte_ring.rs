@@ -42,7 +42,7 @@ fn it_behaves_as_a_queue_whatever_the_lengths() {
                         Err(other) => panic!("{other}"),
                     }
                 }
-                3 => drop(producer.try_claim(random.below(20) as usize)),
+                3 => drop(producer.try_claim(usize::try_from(random.below(20)).unwrap())),
                 4 => {
                     let text = message(&mut random, 12);
                     if let Ok(mut claim) = producer.try_claim(20) {
@@ -57,7 +57,8 @@ fn it_behaves_as_a_queue_whatever_the_lengths() {
                     Err(other) => panic!("{other}"),
                 },
                 7 if !model.is_empty() => {
-                    let batch = consumer.receive_batch(1 + random.below(4) as usize).unwrap();
+                    let batch =
+                        consumer.receive_batch(1 + usize::try_from(random.below(4)).unwrap()).unwrap();
                     for received in batch.iter() {
                         assert_eq!(Some(received), model.pop_front().as_deref(), "seed {seed}");
                     }

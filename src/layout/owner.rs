@@ -24,6 +24,9 @@ pub struct Owner(u32);
 
 impl Owner {
     /// The holder of `slot` in its `generation` (of which the low 12 bits are kept).
+    ///
+    /// # Panics
+    /// When the slot is not below [`MAX_SLOTS`].
     pub const fn new(slot: u32, generation: u32) -> Self {
         assert!(slot < MAX_SLOTS);
         Self((generation & ((1 << GENERATION_BITS) - 1)) << SLOT_BITS | (slot + 1))

@@ -2,8 +2,8 @@
 //!
 //! | offset | size | field | writer | ordering |
 //! | --- | --- | --- | --- | --- |
-//! | 0 | 4 | producer's role: see [`role`] | compare-and-swap | AcqRel |
-//! | 4 | 4 | consumer's role | compare-and-swap | AcqRel |
+//! | 0 | 4 | producer's role: see [`role`] | compare-and-swap | `AcqRel` |
+//! | 4 | 4 | consumer's role | compare-and-swap | `AcqRel` |
 //! | 8 | 120 | reserved, zero | – | – |
 //! | 128 | 8 | `head`: the position up to which all is released, published now and then | consumer | Release, read by Acquire |
 //! | 136 | 120 | reserved, zero | – | – |

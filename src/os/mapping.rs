@@ -30,6 +30,9 @@ impl Mapping {
     }
 
     /// The first byte.
+    ///
+    /// # Panics
+    /// Never: no mapping lies at address zero.
     #[inline]
     pub fn base(&self) -> NonNull<u8> {
         NonNull::new(self.raw.as_mut_ptr()).expect("a mapping is never at address zero")

@@ -15,6 +15,7 @@ pub mod memfd;
 pub mod pidfd;
 pub mod process;
 pub mod space;
+pub mod spawn;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

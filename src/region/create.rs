@@ -202,7 +202,7 @@ impl CreateOptions {
     /// # Errors
     /// See [`CreateError`].
     pub fn named(&self, name: &str) -> Result<Region, CreateError> {
-        self.place(Place::named(name)?, name, kind::NAMED)
+        self.place(&Place::named(name)?, name, kind::NAMED)
     }
 
     /// Creates a region in a file at `path`, whose contents outlive the machine's next boot if the
@@ -213,13 +213,13 @@ impl CreateOptions {
     pub fn file(&self, path: impl AsRef<Path>) -> Result<Region, CreateError> {
         let place = Place::path(path.as_ref())?;
         let label = place.name.clone();
-        self.place(place, &label, kind::FILE)
+        self.place(&place, &label, kind::FILE)
     }
 
-    fn place(&self, place: Place, label: &str, kind: u32) -> Result<Region, CreateError> {
+    fn place(&self, place: &Place, label: &str, kind: u32) -> Result<Region, CreateError> {
         let header = self.header(label, kind, process::page_size() as u64, 0)?;
         let directory = place.lock(true)?;
-        let made = self.place_in(&directory, &place, header);
+        let made = self.place_in(&directory, place, header);
         if made.is_err() {
             directory.remove_directory_if_empty();
         }

@@ -14,6 +14,7 @@
 
 mod attach;
 mod create;
+mod discover;
 mod error;
 mod memory;
 mod names;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 pub use crate::sync::platform::Liveness;
 pub use attach::OpenOptions;
 pub use create::{CreateOptions, DeleteBy, HugePages};
+pub use discover::{Found, FoundAs, discover};
 pub use error::{AccessError, AttachError, CreateError, NameError, ObjectError};
 pub use names::{RegionName, list_names, user_directory};
 pub use objects::{ObjectInfo, ObjectKind};

@@ -19,7 +19,7 @@
 //! `released` leaves the message to its successor.
 //!
 //! After Lamport's single-producer ring with the per-slot stamps of Vyukov's bounded queue and the
-//! private index copies of rtrb and Rigtorp's SPSCQueue.
+//! private index copies of rtrb and Rigtorp's `SPSCQueue`.
 
 #![forbid(unsafe_code)]
 

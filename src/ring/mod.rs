@@ -1,7 +1,7 @@
 //! Rings: bounded queues in a region, one producer and one consumer each.
 //!
 //! [`spsc`] has typed slots of one size, [`bytes`] messages of any length. What they share (who may
-//! be producer and consumer, what becomes of the role of one that died) is in [`roles`].
+//! be producer and consumer, what becomes of the role of one that died) is in `roles`.
 //!
 //! The algorithms (the `core` modules) know only atomics and a small backing trait, so that a model
 //! checker can run them over the heap.

@@ -248,7 +248,7 @@ impl RecordConsumer {
 
     /// Records, before anybody sees it, that all up to and with this message is handed out.
     #[inline]
-    pub(crate) fn hand_out(&self, records: &impl Records, (position, length): (u64, u64)) {
+    pub(crate) fn hand_out(records: &impl Records, (position, length): (u64, u64)) {
         // Release only so that the compiler keeps it before what the user does with the message.
         records.taken().store(position + record_size(length), Ordering::Release);
     }

@@ -85,7 +85,7 @@ pub(crate) struct Role {
     /// The eventcounts, found once: the hot paths use them at every message.
     own_event: &'static AtomicU32,
     peer_event: &'static AtomicU32,
-    peer_role: &'static AtomicU32,
+    others_word: &'static AtomicU32,
 }
 
 impl Role {
@@ -116,8 +116,8 @@ impl Role {
         let keep = |word: &AtomicU32| unsafe { std::ptr::NonNull::from(word).as_ref() };
         let own_event = keep(event_word(&inner.memory, &object, end));
         let peer_event = keep(event_word(&inner.memory, &object, end.other()));
-        let peer_role = keep(role_word(&inner.memory, &object, end.other()));
-        Ok(Self { inner: inner.clone(), object, end, own_event, peer_event, peer_role })
+        let others_word = keep(role_word(&inner.memory, &object, end.other()));
+        Ok(Self { inner: inner.clone(), object, end, own_event, peer_event, others_word })
     }
 
     #[inline]
@@ -141,7 +141,7 @@ impl Role {
     #[inline]
     pub(crate) fn peer(&self) -> Peer {
         // Acquire: pairs with the Release in `leave`: all that it did before is to be seen.
-        match self.peer_role.load(Ordering::Acquire) {
+        match self.others_word.load(Ordering::Acquire) {
             role::LEFT => Peer::Left,
             role::DIED => Peer::Died,
             _ => Peer::Expected,
@@ -150,12 +150,12 @@ impl Role {
 
     /// The same, asking the kernel about one that seems to be there; a dead one is swept.
     pub(crate) fn examine_peer(&self) -> Peer {
-        let owner = Owner::from_word(self.peer_role.load(Ordering::Acquire));
+        let owner = Owner::from_word(self.others_word.load(Ordering::Acquire));
         if owner.is_some_and(|owner| self.inner.liveness(owner) == Liveness::Dead) {
             self.inner.sweep_the_dead();
             // Somebody else may be sweeping, or a successor may have come already.
             return match self.peer() {
-                Peer::Expected if Owner::from_word(self.peer_role.load(Ordering::Acquire)) == owner => {
+                Peer::Expected if Owner::from_word(self.others_word.load(Ordering::Acquire)) == owner => {
                     Peer::Died
                 }
                 other => other,

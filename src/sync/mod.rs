@@ -1,6 +1,6 @@
 //! Locks and events in a region, and the ways to wait for them.
 //!
-//! The algorithms ([`robust_lock`], [`eventcount`]) know only atomics and a small platform trait, so
+//! The algorithms (`robust_lock`, [`eventcount`]) know only atomics and a small platform trait, so
 //! that a model checker can run them; [`mutex`] and [`event`] put them into a region.
 
 #[cfg(not(allmende_loom))]

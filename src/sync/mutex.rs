@@ -1,6 +1,6 @@
 //! A mutex in a region that survives the death of its holder.
 //!
-//! The algorithm is in [`super::robust_lock`], the layout in [`crate::layout::mutex`].
+//! The algorithm is in `robust_lock`, the layout in [`crate::layout::mutex`].
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -30,8 +30,8 @@ use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind,
 /// use allmende::{Mutex, Region};
 /// let region = Region::create().memfd("example")?;
 /// let counter = Mutex::<u64>::open_or_create(&region, "counter", &0)?;
-/// *counter.lock()? += 1;
-/// assert_eq!(*counter.lock()?, 1);
+/// *counter.lock().unwrap() += 1;
+/// assert_eq!(*counter.lock().unwrap(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Mutex<T> {
@@ -351,32 +351,4 @@ pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
         // The dead may have been the holder after a panic: what the next one meets is a death.
         crate::os::futex::wake(&lock.word, u32::MAX);
     }
-}
-
-/// The state of a mutex, for tools: see [`crate::layout::mutex`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MutexState {
-    /// Slot of the holder.
-    pub holder: Option<u32>,
-    /// Whether somebody sleeps, waiting for it.
-    pub waiters: bool,
-    /// Whether the value is suspect.
-    pub died: bool,
-    /// Whether the lock is lost.
-    pub not_recoverable: bool,
-}
-
-/// The state of the mutex of that name, as it is at this moment; `None` where there is none.
-pub fn state(region: &Region, name: &str) -> Option<MutexState> {
-    let object =
-        region.objects().into_iter().find(|o| o.name == name && o.kind == Some(ObjectKind::Mutex))?;
-    region.inner.memory.pointer(object.offset, VALUE, crate::layout::OBJECT_ALIGN)?;
-    let word = region.inner.memory.word32(object.offset).load(Ordering::Relaxed);
-    let lost = word == NOT_RECOVERABLE;
-    Some(MutexState {
-        holder: if lost { None } else { Owner::from_word(word).map(Owner::slot) },
-        waiters: !lost && word & crate::layout::mutex::WAITERS != 0,
-        died: word & DIED != 0,
-        not_recoverable: lost,
-    })
 }

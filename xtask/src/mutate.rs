@@ -17,9 +17,10 @@ const FILES: &[(&str, bool)] = &[
     ("src/sync/robust_lock.rs", true),
     ("src/sync/eventcount.rs", true),
     ("src/ring/core.rs", true),
+    ("src/ring/records.rs", true),
     ("src/ring/roles.rs", false),
     ("src/sync/event.rs", false),
-    ("src/sync/mutex.rs", false),
+    ("src/ring/bytes.rs", false),
 ];
 /// What must notice: arguments of `cargo test`.
 const TESTS: &[&str] = &["--package", "allmende", "--release", "--lib"];
@@ -35,6 +36,8 @@ const WANTED_PERCENT: usize = 95;
 struct Mutant {
     /// Counted from 1.
     line: usize,
+    /// The function that it stands in.
+    function: String,
     /// The whole line as it was, trimmed.
     was: String,
     /// What was done to it.
@@ -76,15 +79,16 @@ pub(crate) fn run(hot_only: bool) -> Result<bool, String> {
         let path = bench.tree.join(file);
         let original = fs::read_to_string(&path).map_err(|error| format!("{file}: {error}"))?;
         for mutant in mutants(&original) {
-            let Mutant { line, was, change, .. } = &mutant;
+            let Mutant { line, function, was, change, .. } = &mutant;
+            let place = format!("{file}:{function}");
             let started = Instant::now();
             fs::write(&path, &mutant.source).map_err(shown)?;
             let outcome = bench.check(limit).map_err(|error| format!("{file}:{line}: {change}: {error}"));
             fs::write(&path, &original).map_err(shown)?;
-            let reason = explained.iter().find(|row| row.file == *file && row.line == *was);
+            let reason = explained.iter().find(|(at, line)| *at == place && line == was);
             let word = match (outcome?, reason) {
                 (Outcome::Survived, None) => {
-                    survivors.push(format!("| {file} | `{}` | … |", was.replace('|', "\\|")));
+                    survivors.push(format!("| {place} | `{}` | … |", was.replace('|', "\\|")));
                     "SURVIVED"
                 }
                 (Outcome::Survived, Some(_)) => {
@@ -96,7 +100,8 @@ pub(crate) fn run(hot_only: bool) -> Result<bool, String> {
                     if outcome == Outcome::Hung { "caught (hangs)" } else { "caught" }
                 }
             };
-            println!("{word:<14} {file}:{line}: {change} ({:.1} s)", started.elapsed().as_secs_f64());
+            let seconds = started.elapsed().as_secs_f64();
+            println!("{word:<14} {file}:{line}, {function}: {change} ({seconds:.1} s)");
         }
     }
     bench.traces.left_behind();
@@ -112,10 +117,8 @@ fn conclude(caught: usize, excused: usize, survivors: &[String]) -> bool {
             println!("{row}");
         }
     }
-    println!(
-        "\n{caught} of {counted} caught, {excused} explained beside them: {}",
-        if enough { "enough" } else { "too few" }
-    );
+    let verdict = if enough { "enough" } else { "too few" };
+    println!("\n{caught} of {counted} caught, {excused} explained beside them: {verdict}");
     enough
 }
 
@@ -168,14 +171,18 @@ impl Bench {
 /// Every weakening of `source`, outside tests and comments.
 fn mutants(source: &str) -> Vec<Mutant> {
     let mut mutants = Vec::new();
-    let mut offset = 0;
+    let (mut offset, mut function) = (0, "");
     let tested = test_lines(source);
     for (index, line) in source.split_inclusive('\n').enumerate() {
         let code = line.split("//").next().unwrap_or_default();
+        if let Some((_, name)) = code.split_once("fn ") {
+            function = name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        }
         let mut add = |start: usize, length: usize, new: &str, change: String| {
             let (before, after) = (&source[..offset + start], &source[offset + start + length..]);
             let source = format!("{before}{new}{after}");
-            mutants.push(Mutant { line: index + 1, was: line.trim().to_owned(), change, source });
+            let (function, was) = (function.to_owned(), line.trim().to_owned());
+            mutants.push(Mutant { line: index + 1, function, was, change, source });
         };
         if !tested[index] {
             for (start, prefix) in code.match_indices("Ordering::") {
@@ -228,22 +235,13 @@ fn test_lines(source: &str) -> Vec<bool> {
         .collect()
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Explained {
-    file: String,
-    line: String,
-}
-
-/// The rows of the table `| file | line | reason |` that give a reason.
-fn explained(text: &str) -> Vec<Explained> {
+/// File and function, and the line, of the table's rows `| file:function | line | reason |` that give a reason.
+fn explained(text: &str) -> Vec<(String, String)> {
     let rows = text.lines().filter_map(|row| {
         let row = row.trim().strip_prefix('|')?.strip_suffix('|')?.replace("\\|", "\0");
-        let cells: Vec<String> =
-            row.split('|').map(|cell| cell.trim().trim_matches('`').replace('\0', "|")).collect();
-        let [file, line, reason] = cells.try_into().ok()?;
-        let given = !reason.is_empty() && reason != "…";
-        (given && Path::new(&file).extension().is_some_and(|extension| extension == "rs"))
-            .then_some(Explained { file, line })
+        let cells = row.split('|').map(|cell| cell.trim().trim_matches('`').replace('\0', "|"));
+        let [place, line, reason] = cells.collect::<Vec<_>>().try_into().ok()?;
+        (!reason.is_empty() && reason != "…").then_some((place, line))
     });
     rows.collect()
 }
@@ -294,7 +292,7 @@ mod tests {
 
     #[test]
     fn explanations_need_a_reason() {
-        let text = "| file | line | reason |\n| --- | --- | --- |\n| a.rs | `x.or(A) \\| B;` | it is so |\n| b.rs | `y` | … |\n";
-        assert_eq!(explained(text), [Explained { file: "a.rs".into(), line: "x.or(A) | B;".into() }]);
+        let text = "| a.rs:f | `x.or(A) \\| B;` | it is so |\n| b.rs:g | `y` | … |\n";
+        assert_eq!(explained(text), [("a.rs:f".to_owned(), "x.or(A) | B;".to_owned())]);
     }
 }

@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod bench_peer;
+mod inspect;
+mod ls;
+mod show;
 
 /// Shared memory for processes: measure it, look at it.
 #[derive(Parser)]
@@ -20,6 +23,10 @@ struct Arguments {
 enum Command {
     /// Measure every way to move data between two processes, side by side.
     Bench(bench::Arguments),
+    /// List the regions of this user.
+    Ls(ls::Arguments),
+    /// Show participants, objects, locks and counters of one region.
+    Inspect(inspect::Arguments),
     /// The other process of a measurement; started by `bench` itself.
     #[command(name = allmende_lab::peer::COMMAND, hide = true)]
     BenchPeer(bench_peer::Arguments),
@@ -28,6 +35,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Ls(arguments) => ls::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::BenchPeer(arguments) => bench_peer::run(&arguments),
     };
     match result {

@@ -122,6 +122,16 @@ struct Native<T, M> {
     link: Link,
     /// Number of the next message.
     number: u64,
+    /// See [`pause_ns`].
+    pause_ns: u64,
+}
+
+/// How long the receiver is left alone between two messages in one-way mode.
+pub(crate) fn pause_ns(wait: Wait) -> u64 {
+    match wait {
+        Wait::Spin | Wait::Yield => 1_000,
+        Wait::Park | Wait::Blocking => 100_000,
+    }
 }
 
 /// Starts a contender.
@@ -142,7 +152,8 @@ impl Visit for Start<'_> {
         let (mut transport, handover) = T::create(&shape)?;
         let link = Link::start(Some(self.setup), handover, self.place)?;
         transport.watch(link.control.watch);
-        Ok(Box::new(Native { transport, message, link, number: 0 }))
+        let pause_ns = pause_ns(self.setup.wait);
+        Ok(Box::new(Native { transport, message, link, number: 0, pause_ns }))
     }
 }
 
@@ -179,11 +190,17 @@ impl<T: Transport, M: Message> Native<T, M> {
     #[inline(never)]
     fn one_way(&mut self, first: u64, count: u64, samples: &mut Vec<u32>) -> Result<u64> {
         let mut sum = 0;
+        let mut read = 0;
         for number in first..first + count {
             let Self { transport, message, .. } = self;
-            let start = now_ns();
+            // The receiver is to be waiting again, asleep if it sleeps.
+            let mut start = now_ns();
+            while start < read + self.pause_ns {
+                start = now_ns();
+            }
             transport.send(|out| message.write(number, out))?;
-            let took = self.link.control.acknowledged(number + 1)?.saturating_sub(start);
+            read = self.link.control.acknowledged(number + 1)?;
+            let took = read.saturating_sub(start);
             samples.push(u32::try_from(took).unwrap_or(u32::MAX));
             sum += took;
         }

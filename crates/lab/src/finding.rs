@@ -56,15 +56,17 @@ impl<'a> View<'a> {
     }
 }
 
-/// How many times as long `slow` takes as `quick`: by their ratios to the floor beside them, since the floor may have
-/// been at another level; by their times where there is no ratio.
+/// Rows of this many floors are ruled by memory and kernel: how far apart the cores are hardly counts.
+const LONG: f64 = 100.0;
+
+/// How many times as long `slow` takes as `quick`. Nothing if the floor was at another level beside them, unless both
+/// take so long that this does not count: times across levels say nothing, and ratios to the floor only where the
+/// floor is most of the time.
 fn times_as_long(slow: &Row, quick: &Row) -> Option<f64> {
-    let by_ratio = slow.ratio_to_floor.zip(quick.ratio_to_floor).map(|(slow, quick)| slow / quick);
-    let by_time = || Some(slow.typical_ns()? / quick.typical_ns()?);
-    // Ratios beyond these sizes compare memory bandwidth to a flag: times are as good, and never missing.
-    let floors = slow.floor_rtt_p50_ns.zip(quick.floor_rtt_p50_ns);
-    let one_level = floors.is_some_and(|(a, b)| a.max(b) <= 1.25 * a.min(b));
-    if one_level { by_time() } else { by_ratio.or_else(by_time) }
+    let (a, b) = slow.floor_rtt_p50_ns.zip(quick.floor_rtt_p50_ns)?;
+    let long = |row: &Row, floor: f64| row.typical_ns().is_some_and(|ns| ns > LONG * floor);
+    let comparable = a.max(b) <= 1.25 * a.min(b) || (long(slow, a) && long(quick, b));
+    comparable.then(|| Some(slow.typical_ns()? / quick.typical_ns()?)).flatten()
 }
 
 /// The pickled pipe that is quoted.
@@ -111,26 +113,30 @@ fn against_pickle(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String>
             let (quick, slow) = (view.find(zero_copy, size)?, view.find(PICKLED, size)?);
             let times = factor(times_as_long(slow, quick)?);
             let (quick, slow) = (time(quick.typical_ns()?), time(slow.typical_ns()?));
-            Some(format!("{times} × at {} ({quick} against {slow})", format_size(size)))
+            Some(format!("{times} at {} ({quick} against {slow})", format_size(size)))
         })
         .collect();
+    let how = match zero_copy.3 {
+        Wait::Spin => "busy waiting",
+        Wait::Yield => "yielding",
+        Wait::Park | Wait::Blocking => "asleep while they wait",
+    };
     let name = name(zero_copy);
     (!parts.is_empty()).then(|| {
-        format!(
-            "A round trip of {what}, pickled through a pipe, takes longer than zero-copy by {name}: {}.",
-            parts.join(", ")
-        )
+        let parts = parts.join(", ");
+        format!("Zero-copy by {name}, both ends {how}: a round trip of {what} costs less time than pickled through a pipe by a factor of {parts}.")
     })
 }
 
+/// Up to a tenth is a draw: two runs differ by as much.
+const DRAW: f64 = 0.9;
+
 /// From which size on zero-copy wins over each other way.
 fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
-    let others: BTreeSet<Key> = view
-        .0
-        .iter()
-        .map(|row| key(row))
-        .filter(|key| *key != zero_copy && key.2 == Access::Touched)
-        .collect();
+    // Another wait strategy of the same way is not another way.
+    let same = |key: &Key| (key.0, key.1) == (zero_copy.0, zero_copy.1);
+    let others: BTreeSet<Key> =
+        view.0.iter().map(|row| key(row)).filter(|key| !same(key) && key.2 == Access::Touched).collect();
     let (mut always, mut from, mut never) = (Vec::new(), Vec::new(), Vec::new());
     for other in others {
         let compared: Vec<(usize, f64)> = view
@@ -140,7 +146,7 @@ fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
                 Some((size, times_as_long(view.find(other, size)?, view.find(zero_copy, size)?)?))
             })
             .collect();
-        let losses = compared.iter().rposition(|(_, times)| *times <= 1.0);
+        let losses = compared.iter().rposition(|(_, times)| *times < DRAW);
         match (losses, &compared[..]) {
             (_, []) => {}
             (None, _) => always.push(name(other)),
@@ -154,15 +160,15 @@ fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
     let mut sentences = Vec::new();
     if !always.is_empty() {
         sentences.push(format!(
-            "Zero-copy of {what} by {name} is quicker at every size than {}.",
+            "Zero-copy of {what} by {name} is at every size at least as quick as {}.",
             always.join(", ")
         ));
     }
     if !from.is_empty() {
-        sentences.push(format!("It is quicker than {}.", from.join(", ")));
+        sentences.push(format!("It is at least as quick as {}.", from.join(", ")));
     }
     if !never.is_empty() {
-        sentences.push(format!("At the greatest size it is not quicker than {}.", never.join(", ")));
+        sentences.push(format!("At the greatest size it is slower than {}.", never.join(", ")));
     }
     sentences
 }
@@ -252,9 +258,22 @@ mod tests {
             row(Pipe, CodecKind::None, Wait::Blocking, 4096, 40_000),
         ];
         let text = findings(&rows).join("\n");
-        assert!(text.contains("100 × at 64 B (300 ns against 30.0 µs), 100 × at 4 KiB"), "{text}");
-        assert!(text.contains("quicker at every size than pipe + pickle"), "{text}");
+        assert!(text.contains("100 at 64 B (300 ns against 30.0 µs), 100 at 4 KiB"), "{text}");
+        assert!(text.contains("at every size at least as quick as pipe + pickle"), "{text}");
         assert!(text.contains("pipe from 4 KiB on"), "{text}");
+    }
+
+    #[test]
+    fn rows_beside_different_floors_are_not_compared_unless_long() {
+        use TransportKind::{Pipe, RawSync};
+        let quick = row(RawSync, CodecKind::None, Wait::Spin, 64, 300);
+        let mut other = row(Pipe, CodecKind::None, Wait::Spin, 64, 900);
+        assert_eq!(times_as_long(&other, &quick), Some(3.0));
+        other.floor_rtt_p50_ns = Some(480.0);
+        assert_eq!(times_as_long(&other, &quick), None);
+        let (quick, mut other) = (Row { p50_ns: Some(1_000_000), ..quick }, other);
+        other.p50_ns = Some(4_000_000);
+        assert_eq!(times_as_long(&other, &quick), Some(4.0));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::contender::{Contender, Place, start};
+use crate::contender::{Contender, Place, pause_ns, start};
 use crate::error::{LabError, Result};
 use crate::finding::findings;
 use crate::machine::Machine;
@@ -266,7 +266,8 @@ impl Timing<'_> {
         };
         let mut tracks = Vec::new();
         for &mode in &self.modes {
-            let estimate_ns = warm_up(contender.as_mut(), mode)?;
+            let pause = if mode == Mode::Oneway { pause_ns(setup.wait) as f64 } else { 0.0 };
+            let estimate_ns = warm_up(contender.as_mut(), mode)? + pause;
             let series = Series {
                 setup: *setup,
                 mode,

@@ -23,7 +23,7 @@ use crate::transport::{Handover, Transport};
 use crate::usage::{Usage, peak_rss};
 use crate::watch::Watch;
 
-/// The hidden subcommand that makes a process a peer; its one argument is a [`Brief`] in JSON.
+/// The hidden subcommand that makes a process a peer; its one argument is a `Brief` in JSON.
 pub const COMMAND: &str = "bench-peer";
 
 /// An answer is of another variant than its question, so that a sender that reads its own message is found out.

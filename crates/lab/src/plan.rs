@@ -145,7 +145,7 @@ fn usual(setup: &Setup, options: &Options) -> bool {
     }
     match (payload, wait) {
         (PayloadKind::Records, Wait::Blocking) => transport == TransportKind::Pipe,
-        (PayloadKind::Records, _) => transport.in_place() && first_wait,
+        (PayloadKind::Records, _) => transport.in_place() && (first_wait || wait == Wait::Park),
         (_, Wait::Blocking | Wait::Park) => true,
         (_, Wait::Spin) => transport.in_place() || !options.quick,
         (_, Wait::Yield) => transport.in_place() && !options.quick,

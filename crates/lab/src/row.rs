@@ -36,7 +36,7 @@ pub struct Row {
     pub max_ns: Option<u64>,
     /// Mean time; of short messages measured over many at once, so that it holds no look at the clock.
     pub mean_ns: Option<f64>,
-    /// Messages (or exchanges) a second.
+    /// Messages (or exchanges) a second: the median over the slices that count.
     pub messages_per_s: Option<f64>,
     /// Payload bytes a second; of round trips, in both directions together.
     pub bytes_per_s: Option<f64>,

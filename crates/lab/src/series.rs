@@ -129,7 +129,9 @@ impl Series {
         let elapsed: u64 = best.iter().map(|run| run.elapsed_ns).sum();
         let counted: u64 = best.iter().map(|run| run.count).sum();
         let mean = (counted > 0).then(|| elapsed as f64 / counted as f64);
-        let rate = mean.filter(|mean| *mean > 0.0 && self.mode != Mode::Oneway).map(|mean| 1e9 / mean);
+        // The median over slices: one that another process disturbed does not count for all.
+        let usual = median(kept.iter().filter_map(|slice| slice.mean())).filter(|mean| *mean > 0.0);
+        let rate = usual.filter(|_| self.mode != Mode::Oneway).map(|mean| 1e9 / mean);
         let directions = if self.mode == Mode::Rtt { 2.0 } else { 1.0 };
         // In one-way mode this process waits for the acknowledgement beside the transport: its costs say nothing.
         let costs = self.mode != Mode::Oneway && messages > 0;

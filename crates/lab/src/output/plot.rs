@@ -25,9 +25,12 @@ pub(super) struct Axes {
     pub(super) places: &'static [&'static str],
 }
 
+/// How many colours there are; lines beyond have larger dots.
+pub(super) const COLOURS: usize = 12;
+
 /// Colours that differ for the eye as far as so many can.
 pub(super) fn colour(index: usize) -> RGBColor {
-    const COLOURS: [(u8, u8, u8); 12] = [
+    const PALETTE: [(u8, u8, u8); COLOURS] = [
         (0, 90, 181),
         (220, 50, 32),
         (0, 140, 80),
@@ -41,7 +44,7 @@ pub(super) fn colour(index: usize) -> RGBColor {
         (60, 60, 220),
         (20, 20, 20),
     ];
-    let (red, green, blue) = COLOURS[index % COLOURS.len()];
+    let (red, green, blue) = PALETTE[index % COLOURS];
     RGBColor(red, green, blue)
 }
 
@@ -66,7 +69,7 @@ pub(super) fn draw(axes: &Axes, lines: &[Line]) -> Result<Option<String>> {
         root.fill(&WHITE).map_err(failed)?;
         let mut builder = ChartBuilder::on(&root);
         builder
-            .caption(&axes.title, ("sans-serif", 18))
+            .caption(&axes.title, ("sans-serif", 22))
             .margin(10)
             .x_label_area_size(45)
             .y_label_area_size(85);
@@ -77,6 +80,8 @@ pub(super) fn draw(axes: &Axes, lines: &[Line]) -> Result<Option<String>> {
                     .configure_mesh()
                     .light_line_style(RGBColor(240, 240, 240))
                     .bold_line_style(RGBColor(215, 215, 215))
+                    .label_style(("sans-serif", 16))
+                    .axis_desc_style(("sans-serif", 17))
                     .x_desc(axes.x)
                     .y_desc(axes.y)
                     .x_labels($labels)
@@ -86,11 +91,10 @@ pub(super) fn draw(axes: &Axes, lines: &[Line]) -> Result<Option<String>> {
                     .map_err(failed)?;
                 for line in lines {
                     let style = colour(line.index).stroke_width(2);
-                    // Beyond the palette lines are dashed by smaller dots.
                     $chart
                         .draw_series(LineSeries::new(line.points.iter().copied(), style))
                         .map_err(failed)?;
-                    let dot = if line.index < 12 { 3 } else { 5 };
+                    let dot = if line.index < COLOURS { 3 } else { 5 };
                     $chart
                         .draw_series(
                             line.points

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use super::plot::{Axes, Line, colour, draw};
+use super::plot::{Axes, COLOURS, Line, colour, draw};
 use super::table::{Key, contenders, is_of};
 use super::units::{factor, rate, time};
 use super::{csv, json};
@@ -164,7 +164,8 @@ fn figure(html: &mut String, axes: &Axes, keys: &[Key], lines: &[Line]) -> Resul
         let plotters::style::RGBColor(red, green, blue) = colour(line.index);
         let _ = write!(
             html,
-            "<li><b style=\"background:rgb({red},{green},{blue})\"></b>{}</li>",
+            "<li><b style=\"background:rgb({red},{green},{blue});height:{}em\"></b>{}</li>",
+            if line.index < COLOURS { 0.4 } else { 0.9 },
             escape(&name(keys[line.index]))
         );
     }

@@ -72,6 +72,10 @@ fn text(outcome: &Outcome) -> String {
             }
         }
     }
+    let clock = time(outcome.machine.clock_read_ns);
+    line(&format!(
+        "Single times hold a look at the clock ({clock}); means, rates and × floor of short messages do not."
+    ));
     line(
         "~ mean: too few messages for a median. ? the floor was not steady during any slice: do not rely on it.",
     );
@@ -118,12 +122,12 @@ fn new_table() -> Table {
     table
 }
 
-fn right(text: impl ToString) -> Cell {
+fn right(text: impl std::fmt::Display) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
 /// Marks figures that are not as good as the others.
-fn marked(row: &Row, figure: String) -> String {
+fn marked(row: &Row, figure: &str) -> String {
     let mean = if row.mode != Mode::Stream && row.p50_ns.is_none() { "~" } else { "" };
     let doubt = if row.slices_kept == 0 { "?" } else { "" };
     format!("{mean}{figure}{doubt}")
@@ -137,7 +141,7 @@ fn figure(row: &Row) -> Option<String> {
         (Mode::Stream, Access::Descriptor) => time(row.mean_ns?),
         _ => time(row.typical_ns()?),
     };
-    Some(marked(row, figure))
+    Some(marked(row, &figure))
 }
 
 /// Contenders down, sizes across.
@@ -179,7 +183,7 @@ fn costs(rows: &[&Row], size: usize) -> Table {
     let mut table = new_table();
     let names =
         ["p50", "p99", "p99.9", "× floor", "processor", "switches", "faults", "peak memory", "slices kept"];
-    table.set_header(std::iter::once(Cell::new("")).chain(names.map(|name| right(name.into()))));
+    table.set_header(std::iter::once(Cell::new("")).chain(names.map(right)));
     for key in contenders(rows.iter().copied()) {
         let Some(row) = rows.iter().find(|row| is_of(row, key) && row.payload_bytes == size) else {
             continue;

@@ -25,7 +25,8 @@ pub(crate) fn rate(bytes: f64) -> String {
     match bytes {
         _ if bytes < 999.5e3 => format!("{} kB/s", digits(bytes / 1e3)),
         _ if bytes < 999.5e6 => format!("{} MB/s", digits(bytes / 1e6)),
-        _ => format!("{} GB/s", digits(bytes / 1e9)),
+        _ if bytes < 999.5e9 => format!("{} GB/s", digits(bytes / 1e9)),
+        _ => format!("{} TB/s", digits(bytes / 1e12)),
     }
 }
 

@@ -46,8 +46,8 @@ def variants(brief):
         whole = [(part * (count // len(part) + 1))[:count] for part in block]
         return whole, lambda message: message[:], count * 8
     if kind == "records":
-        records = [records_of(size, variant) for variant in range(VARIANTS)]
-        return records, fresh_records, size
+        made = [records_of(size, variant) for variant in range(VARIANTS)]
+        return [records for records, _ in made], fresh_records, made[0][1]
     if kind == "file":
         with open(brief["input"], "rb") as file:
             content = file.read()
@@ -66,16 +66,17 @@ TAGS = ["raw", "calibrated", "wind from the north-west", "ok"]
 
 
 def records_of(size, variant):
-    """Records like those of the other contenders: as many as fill `size` bytes in flat form."""
+    """Records like those of the other contenders, as many as fit into `size` bytes in flat form; that length."""
     records, total = [], 4
     while True:
         i = len(records)
         station = STATIONS[i % len(STATIONS)]
         tags = [TAGS[(i + j) % len(TAGS)] for j in range(i % 4)]
         samples = [(j + 0.7) * (variant + 1.3) for j in range(i * 5 % 8)]
+        before = total
         total += 44 + len(station.encode()) + sum(4 + len(tag) for tag in tags) + 8 * len(samples)
         if records and total > size:
-            return records
+            return records, before
         position = {"latitude": i % 90 + 0.123456, "longitude": variant * 1.1}
         record = {"id": i * VARIANTS + variant, "time": i * 0.1 + variant, "position": position}
         records.append({**record, "station": station, "tags": tags, "samples": samples})

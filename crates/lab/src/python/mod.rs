@@ -14,9 +14,6 @@ use crate::cleanup::OwnedChild;
 use crate::contender::{Contender, Link, Place, Run};
 use crate::error::{LabError, Result};
 use crate::names::Mode;
-use crate::names::PayloadKind;
-use crate::payload::Payload;
-use crate::payload::records::Records;
 use crate::process::spawn;
 use crate::setup::Setup;
 use crate::transport::Handover;
@@ -82,14 +79,16 @@ pub(crate) fn start(setup: &Setup, place: &Place) -> Result<Box<dyn Contender>> 
         return Err(LabError::PeerGone);
     };
     let link = Link::start(None, Handover::default(), place)?;
-    let size = match setup.payload {
-        PayloadKind::Records => Records::new(setup.size).size(),
-        _ => setup.size,
+    let mut python = Python {
+        input,
+        output: BufReader::new(output),
+        link,
+        size: setup.size,
+        peak_rss: None,
+        _child: child,
     };
-    let mut python =
-        Python { input, output: BufReader::new(output), link, size, peak_rss: None, _child: child };
     match python.answer()? {
-        Answer::Ready { ready } => python.size = usize::try_from(ready).unwrap_or(size),
+        Answer::Ready { ready } => python.size = usize::try_from(ready).unwrap_or(setup.size),
         Answer::Failed { error } => return Err(LabError::Unavailable(format!("python3: {error}"))),
         Answer::Ran { .. } => return Err(LabError::PeerGone),
     }

@@ -64,13 +64,13 @@ pub trait Transport: Sized {
     /// Sends one message: `write` gets a buffer of the shape's capacity and returns the message's length.
     ///
     /// # Errors
-    /// The closure's own, [`LabError::PeerGone`](crate::LabError::PeerGone), or the system's.
+    /// The closure's own, [`LabError::PeerGone`], or the system's.
     fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()>;
 
     /// Receives one message and gives it to `read`.
     ///
     /// # Errors
-    /// The closure's own, [`LabError::PeerGone`](crate::LabError::PeerGone), or the system's.
+    /// The closure's own, [`LabError::PeerGone`], or the system's.
     fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R>;
 }
 

@@ -1,0 +1,101 @@
+//! What can go wrong with a worker.
+
+use std::io;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::region::AttachError;
+
+/// Why a worker was not started. Nothing of it is left behind.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no such program.
+    #[error("there is no program at {program:?}")]
+    NotFound {
+        /// Its path.
+        program: String,
+    },
+    /// More regions, or longer names, than one handshake carries.
+    #[error("a worker can be handed {max} regions with names of 1 to 255 bytes, each given once: {problem}")]
+    Regions {
+        /// The most regions.
+        max: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It ended before it was ready.
+    #[error("the worker ended before it was ready ({status}): does its main call `worker::current`?")]
+    Died {
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// It was not ready in time, and was killed.
+    #[error(
+        "the worker was not ready within {after:?}, and was killed: does its main call `worker::current`?"
+    )]
+    TimedOut {
+        /// How long it had.
+        after: Duration,
+    },
+    /// It could not attach to what it was given, or speaks another version.
+    #[error("the worker refused to start: {reason}")]
+    Refused {
+        /// In the worker's words.
+        reason: String,
+    },
+    /// The system said no.
+    #[error("cannot {action}: {source}")]
+    Os {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a process that was started as a worker cannot work as one.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CurrentError {
+    /// The parent speaks another version of the handshake.
+    #[error("the parent speaks version {found:?} of the handshake, this program {ours:?}; build both alike")]
+    OtherVersion {
+        /// The parent's.
+        found: String,
+        /// This program's.
+        ours: &'static str,
+    },
+    /// What the parent sent makes no sense.
+    #[error("the parent's handshake is damaged: {problem}")]
+    Damaged {
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A region that was handed over cannot be attached to.
+    #[error("cannot attach to the region {name:?}: {source}")]
+    Attach {
+        /// The name under which it was handed over.
+        name: String,
+        /// Why not.
+        source: AttachError,
+    },
+    /// No region of that name was handed over.
+    #[error("the parent handed over no region {name:?}; it handed over {known:?}")]
+    UnknownRegion {
+        /// The name asked for.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// The system said no.
+    #[error("cannot {action}: {source}")]
+    Os {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
