@@ -39,6 +39,9 @@ pub(crate) trait Backing {
     fn taken(&self) -> &AtomicU64;
 }
 
+/// No ring gets so far: a position beyond it is nonsense that somebody wrote.
+pub(crate) const MAX_POSITION: u64 = 1 << 62;
+
 /// After how many releases the consumer publishes its head.
 const fn stride(capacity: u64) -> u64 {
     if capacity < 8 { 1 } else { capacity / 8 }
@@ -67,8 +70,8 @@ impl Producing {
     pub(crate) fn resume(backing: &impl Backing) -> Option<Self> {
         let capacity = backing.capacity();
         // Acquire: pairs with the Release in `release`.
-        let head = backing.released().load(Ordering::Acquire);
-        let limit = head.checked_add(capacity)?;
+        let head = Some(backing.released().load(Ordering::Acquire)).filter(|&head| head < MAX_POSITION)?;
+        let limit = head + capacity;
         // Acquire: pairs with the dead producer's commit. At most one capacity to look at.
         let position =
             (head..limit).find(|&at| backing.stamp(at).load(Ordering::Acquire) != at + 1).unwrap_or(limit);
@@ -170,19 +173,22 @@ pub(crate) struct Consuming {
 }
 
 impl Consuming {
-    /// Takes over where the last consumer released.
-    pub(crate) fn resume(backing: &impl Backing) -> Self {
+    /// Takes over where the last consumer released. `None` for an impossible position.
+    pub(crate) fn resume(backing: &impl Backing) -> Option<Self> {
         // Acquire: pairs with the Release of a predecessor in another process.
         let position = backing.released().load(Ordering::Acquire);
+        if position >= MAX_POSITION {
+            return None;
+        }
         // Relaxed: ordered by the taking of the role.
         let taken = backing.taken().load(Ordering::Relaxed);
         // A nonsensical `taken` flags at most one capacity.
-        let seen_before = taken.clamp(position, position.saturating_add(backing.capacity()));
+        let seen_before = taken.clamp(position, position + backing.capacity());
         let mut this = Self { position, publish_at: position, seen_before };
         // A predecessor that died between its two stores left the head behind: no two such gaps
         // must add up.
         this.publish(backing);
-        this
+        Some(this)
     }
 
     /// The next message to receive.

@@ -20,7 +20,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::core::NoSlot;
+use super::core::{MAX_POSITION, NoSlot};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::layout::spsc::STAMP;
 use crate::layout::spsc::record::{COMMITTED, LENGTH, PADDING};
@@ -95,11 +95,11 @@ impl RecordProducer {
     pub(crate) fn resume(records: &impl Records) -> Option<Self> {
         // Acquire: pairs with the Release in `release`.
         let head = records.head().load(Ordering::Acquire);
-        let limit = head.checked_add(records.capacity())?;
-        let mut position = head;
-        if !position.is_multiple_of(STAMP) {
+        if head >= MAX_POSITION || !head.is_multiple_of(STAMP) {
             return None;
         }
+        let limit = head + records.capacity();
+        let mut position = head;
         // Each step goes on by at least eight bytes: at most an eighth of the capacity of them.
         while position < limit {
             match read(records, position) {
@@ -192,8 +192,11 @@ impl RecordConsumer {
         let position = records.head().load(Ordering::Acquire);
         // Relaxed: ordered by the taking of the role.
         let taken = records.taken().load(Ordering::Relaxed);
-        let end = position.checked_add(records.capacity())?;
-        position.is_multiple_of(STAMP).then_some(Self { position, seen_before: taken.clamp(position, end) })
+        if position >= MAX_POSITION || !position.is_multiple_of(STAMP) {
+            return None;
+        }
+        let end = position + records.capacity();
+        Some(Self { position, seen_before: taken.clamp(position, end) })
     }
 
     /// Where the next record is.
