@@ -19,7 +19,7 @@ fn victim(worker: &Current) -> Result<(), Box<dyn Error>> {
     both[0] -= 30;
     println!("worker:  took 30 from one account, and is about to give them to the other …");
     Event::open(region, "in the middle")?.set()?;
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
     both[1] += 30;
     Ok(())
 }

@@ -3,6 +3,9 @@
 //! After every death the survivors must go on within two wait slices, nothing that was committed may
 //! be lost or torn, and what is delivered twice must be flagged.
 
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
+
 mod common;
 
 use std::mem::MaybeUninit;

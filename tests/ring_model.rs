@@ -4,6 +4,9 @@
 //! A death is played here: a loan that is forgotten and a role that is given up leave in the region
 //! what a kill between "lent out" and "released" leaves. Real kills are in `kill_storm`.
 
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
+
 mod common;
 
 use std::collections::VecDeque;

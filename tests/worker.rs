@@ -39,13 +39,13 @@ fn process_exists(pid: u32) -> bool {
 #[test]
 fn a_worker_process() {
     if std::env::var_os("NEVER_READY").is_some() {
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_mins(1));
     }
     let Some(worker) = worker::current().unwrap() else { return };
     assert!(worker::current().unwrap().is_none(), "the handshake is taken once");
     match worker.role() {
         "exit 7" => std::process::exit(7),
-        "sleep" => std::thread::sleep(Duration::from_secs(60)),
+        "sleep" => std::thread::sleep(Duration::from_mins(1)),
         "count" => {
             let counter = Mutex::<u64>::open(worker.region("shared").unwrap(), "counter").unwrap();
             for _ in 0..100 {
@@ -57,7 +57,7 @@ fn a_worker_process() {
             let mutex = Mutex::<u64>::open(region, "counter").unwrap();
             let _held = mutex.lock().unwrap();
             Event::open(region, "held").unwrap().set().unwrap();
-            std::thread::sleep(Duration::from_secs(60));
+            std::thread::sleep(Duration::from_mins(1));
         }
         "descriptors" => {
             let region = worker.region("shared").unwrap();
@@ -83,7 +83,7 @@ fn a_worker_process() {
             let child = child.join().unwrap();
             let mut ring = Ring::<u64>::open(region, "answers").unwrap().producer().unwrap();
             ring.push(child.pid().into()).unwrap();
-            std::thread::sleep(Duration::from_secs(60));
+            std::thread::sleep(Duration::from_mins(1));
         }
         "region twice" => {
             let error = worker.region("no such").unwrap_err().to_string();

@@ -5,6 +5,8 @@
 //! A test binary of this kind ends in `fn main() { common::main(TESTS, CHILDREN) }`. Started as
 //! `BINARY child NAME …` it runs one of its children instead of its tests.
 
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
 // Each test binary uses a part of this.
 #![allow(dead_code)]
 
