@@ -138,7 +138,7 @@ fn batches<const WORDS: usize>() -> Vec<Contender<'static>> {
     let batch = BATCH as u64;
     vec![
         Contender::new("allmende", move |times| {
-            let mut values = vec![[0; WORDS]; BATCH];
+            let mut values = [[0; WORDS]; BATCH];
             stream(
                 || {
                     for first in (0..times).step_by(BATCH) {
