@@ -25,7 +25,7 @@ fn solver() -> Result<(), Box<dyn Error>> {
     }
     drop(steps);
     let status = analysis.wait()?;
-    let megabytes = STEPS * size_of::<Field>() >> 20;
+    let megabytes = (STEPS * size_of::<Field>()) >> 20;
     println!("{STEPS} steps, {megabytes} MiB written and read in {:?}, none of it copied", start.elapsed());
     if status.success() { Ok(()) } else { Err(format!("the analysis failed: {status}").into()) }
 }
