@@ -42,7 +42,7 @@ fn clerk(worker: &Current) -> Outcome {
     both[0] -= 30;
     println!("clerk:  took 30 from one account, and is about to give them to the other");
     worker.ready()?;
-    std::thread::sleep(Duration::from_secs(3600));
+    std::thread::sleep(Duration::from_hours(1));
     both[1] += 30;
     Ok(())
 }

@@ -529,7 +529,7 @@ impl Consumer {
             }
             messages.push(last);
         }
-        RecordConsumer::hand_out(&self.memory, last);
+        self.core.hand_out(&self.memory, last);
         Ok(Batch { messages, consumer: self })
     }
 
@@ -566,7 +566,7 @@ impl Consumer {
             self.role.peer_event().notify(self.role.inner());
         }
         if let Some(message) = next {
-            RecordConsumer::hand_out(&self.memory, message);
+            self.core.hand_out(&self.memory, message);
         }
         Ok(next)
     }

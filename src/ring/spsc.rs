@@ -111,7 +111,7 @@ impl<T: Payload> Ring<T> {
     /// [`RoleError::Taken`] while somebody alive has it.
     pub fn consumer(&self) -> Result<Consumer<T>, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
-        let core = Consuming::resume(&self.slots);
+        let core = Consuming::resume(&self.slots).ok_or(AccessError::Corrupt)?;
         Ok(Consumer { core, slots: self.slots, role, wait: Wait::default() })
     }
 }

@@ -26,7 +26,7 @@ pub const ALL: &[(&str, Role)] = &[
 
 fn forever() -> ! {
     loop {
-        std::thread::sleep(Duration::from_secs(3600));
+        std::thread::sleep(Duration::from_hours(1));
     }
 }
 
