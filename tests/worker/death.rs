@@ -13,6 +13,7 @@ use crate::roles::Children;
 
 pub const TESTS: &[Test] = &[
     ("workers_die_with_their_parent", with_parent),
+    ("no_worker_is_left_whenever_its_parent_dies", whenever),
     ("workers_live_on_when_the_thread_that_started_them_ends", thread_ends),
     ("workers_outlive_their_parent_if_asked_to", outlive_parent),
     ("a_dropped_handle_kills", drop_kills),
@@ -46,6 +47,29 @@ fn with_parent() {
         assert!(os::poll::readable([sentinel.as_fd()], deadline).unwrap()[0], "a child lives on");
     }
     assert!(until(|| region.sweep().is_ok() && region.participants().len() == 1));
+}
+
+/// Kills a parent while it starts workers, so that some are in the middle of their start.
+fn whenever() {
+    for round in 0..30 {
+        let word = format!("storm-{}-{round}", std::process::id());
+        let parent = Worker::same_binary("starts without end").arg(&word).start().unwrap();
+        std::thread::sleep(Duration::from_micros(round * 733));
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        assert!(until(|| named(&word).is_empty()), "left: {:?}", named(&word));
+    }
+}
+
+/// The processes that have `word` among their arguments.
+fn named(word: &str) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let has = |id: &u32| {
+        let arguments = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        arguments.split(|&byte| byte == 0).any(|argument| argument == word.as_bytes())
+    };
+    ids.filter(has).collect()
 }
 
 fn thread_ends() {

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use allmende::worker::{Current, Outcome, Role, Worker};
+use allmende::worker::{Current, Options, Outcome, Role, Worker};
 use allmende::{Event, Mutex, Region, spsc::Ring};
 
 pub const ALL: &[(&str, Role)] = &[
@@ -21,6 +21,7 @@ pub const ALL: &[(&str, Role)] = &[
     ("holds", holds),
     ("produces", produces),
     ("parent", parent),
+    ("starts without end", starts_without_end),
     ("has a child of its own", grandparent),
 ];
 
@@ -155,6 +156,20 @@ fn parent(worker: &Current) -> Outcome {
         }
     }
     forever()
+}
+
+/// Starts sleepers until it is killed; all have its arguments.
+fn starts_without_end(worker: &Current) -> Outcome {
+    worker.ready()?;
+    let arguments: Vec<_> = worker.args().collect();
+    let mut workers = Vec::new();
+    loop {
+        let sleeper = arguments.iter().fold(Worker::same_binary("sleeps"), Options::arg);
+        workers.push(sleeper.start()?);
+        if workers.len() == 20 {
+            workers.clear();
+        }
+    }
 }
 
 /// Starts itself by other means: the environment says "worker", but nobody is there to shake hands.
