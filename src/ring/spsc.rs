@@ -419,10 +419,12 @@ pub struct Claim<'a, T: Payload> {
 }
 
 impl<T: Payload> Claim<'_, T> {
-    /// Sends what was written.
+    /// Sends what was written. In a forked child this does nothing: the claim is the parent's.
     #[inline]
     pub fn commit(self) {
-        self.producer.publish();
+        if !self.producer.role.inner().forked() {
+            self.producer.publish();
+        }
     }
 }
 

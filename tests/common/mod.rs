@@ -133,6 +133,13 @@ impl Journal {
         Self { words, descriptor }
     }
 
+    /// A forked child's own handle of a journal, good even without descriptors.
+    pub fn inherited_map(parents: &Self) -> Self {
+        let words = memmap2::MmapOptions::new().len(8 * Self::WORDS).map_raw(&parents.descriptor).unwrap();
+        // A descriptor that may be closed by whoever closes all of them.
+        Self { words, descriptor: std::fs::File::open("/dev/null").unwrap().into() }
+    }
+
     fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < Self::WORDS);
         // SAFETY: in bounds (above), aligned as the page is, mapped as long as `self`, and reached
