@@ -82,6 +82,12 @@ fn identity(me: Owner, platform: &impl Platform) -> u64 {
 }
 
 impl RobustLock {
+    /// A free lock, or one that `word` says is held, for the models; real ones lie in regions.
+    #[cfg(allmende_loom)]
+    pub(crate) fn new(word: u32) -> Self {
+        Self { word: AtomicU32::new(word), poisoned: AtomicU32::new(0), thread: AtomicU64::new(0) }
+    }
+
     /// Takes the lock for the participant `me`.
     #[inline]
     pub(crate) fn lock(
@@ -141,7 +147,7 @@ impl RobustLock {
                 Patience::None => Duration::ZERO,
             };
             if time.is_zero() {
-                return match self.take_from_the_dead(me, platform, owner, word) {
+                return match self.take_from_the_dead(me, platform) {
                     Some(result) => result,
                     None if matches!(patience, Patience::None) => Err(Refused::WouldBlock),
                     None => Err(Refused::TimedOut),
@@ -158,7 +164,7 @@ impl RobustLock {
             }
             waiters = WAITERS;
             if platform.wait(&self.word, word | WAITERS, time) == Woken::TimedOut
-                && let Some(result) = self.take_from_the_dead(me, platform, owner, word | WAITERS)
+                && let Some(result) = self.take_from_the_dead(me, platform)
             {
                 return result;
             }
@@ -176,23 +182,28 @@ impl RobustLock {
         self.word.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// If `owner` is dead, takes what `word` says it holds. `None`: go on waiting.
-    fn take_from_the_dead(
-        &self,
-        me: Owner,
-        platform: &impl Platform,
-        owner: Owner,
-        word: u32,
-    ) -> Option<Result<Acquired, Refused>> {
-        match platform.liveness(owner) {
-            Liveness::Alive | Liveness::Unknown => None,
-            Liveness::Impossible => Some(Err(Refused::Corrupt)),
-            Liveness::Dead => {
+    /// If whoever holds it now is dead, takes it. `None`: go on waiting.
+    fn take_from_the_dead(&self, me: Owner, platform: &impl Platform) -> Option<Result<Acquired, Refused>> {
+        // The word may have passed on since the caller looked. While its owner is dead, only WAITERS
+        // can still change, once, unless somebody else takes it: two tries more.
+        for _ in 0..4 {
+            // Relaxed: a guess, which the compare-and-swap confirms.
+            let word = self.word.load(Ordering::Relaxed);
+            if word == NOT_RECOVERABLE {
+                return None;
+            }
+            match platform.liveness(Owner::from_word(word)?) {
+                Liveness::Alive | Liveness::Unknown => return None,
+                Liveness::Impossible => return Some(Err(Refused::Corrupt)),
                 // The word cannot have become a living participant's and then this again: the
                 // generation in it is the dead one's. WAITERS: others may sleep still.
-                self.take(word, me.bits() | DIED | WAITERS).then_some(Ok(Acquired::OwnerDied))
+                Liveness::Dead if self.take(word, me.bits() | DIED | WAITERS) => {
+                    return Some(Ok(Acquired::OwnerDied));
+                }
+                Liveness::Dead => {}
             }
         }
+        None
     }
 
     /// Marks what the dead left as repaired. Call it only as the holder.
