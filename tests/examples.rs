@@ -1,5 +1,8 @@
 //! The examples, as people run them.
 
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -2,6 +2,9 @@
 //! copy of the library comes and goes, all descriptors are closed, a child is forked, everything
 //! stands still), and the killed are known dead at once.
 
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
+
 mod common;
 
 use std::ffi::{CStr, CString};

@@ -1,5 +1,8 @@
 //! Worker processes: this binary is parent and worker at once.
 
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
+
 mod death;
 mod harness;
 mod leaks;
