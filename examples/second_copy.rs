@@ -3,6 +3,9 @@
 //! Built as a shared object. `tests/identity.rs` loads it, lets it come and go, and checks that the
 //! first copy is none the worse.
 
+// A fixture of the tests.
+#![allow(clippy::pedantic)]
+
 use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
 
