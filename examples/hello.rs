@@ -1,30 +1,19 @@
-//! Two processes say hello: one sends numbers through shared memory, the other prints them.
+//! Two processes say hello through shared memory.
 
-use std::error::Error;
-
-use allmende::worker::{self, Current, Worker};
+use allmende::worker::{self, Current, Outcome, Worker};
 use allmende::{Region, spsc::Ring};
 
-fn sender() -> Result<(), Box<dyn Error>> {
+fn main() -> Outcome {
+    worker::roles(&[("greeter", greeter)]);
     let region = Region::create().memfd("hello")?;
-    let mut receiver = Worker::same_binary("receiver").region("hello", &region).start()?;
-    let mut numbers = Ring::<u64>::open_or_create(&region, "numbers", 16)?.producer()?;
-    for number in 1..=5 {
-        numbers.push(number)?;
-    }
-    drop(numbers);
-    Ok(receiver.wait().map(drop)?)
+    let mut greetings = Ring::<u32>::create(&region, "greetings", 8)?.consumer()?;
+    let greeter = Worker::same_binary("greeter").region("hello", &region).start()?;
+    println!("process {} says hello to process {}", greetings.pop()?, std::process::id());
+    Ok(greeter.join()?)
 }
 
-fn receiver(worker: &Current) -> Result<(), Box<dyn Error>> {
-    let region = worker.region("hello")?;
-    let mut numbers = Ring::<u64>::open_or_create(region, "numbers", 16)?.consumer()?;
-    while let Ok(number) = numbers.pop() {
-        println!("hello, {number}");
-    }
-    Ok(())
-}
-
-fn main() -> Result<(), Box<dyn Error>> {
-    worker::current()?.map_or_else(sender, |worker| receiver(&worker))
+fn greeter(worker: &Current) -> Outcome {
+    let mut greetings = Ring::<u32>::open(worker.region("hello")?, "greetings")?.producer()?;
+    worker.ready()?;
+    Ok(greetings.push(std::process::id())?)
 }

@@ -1,52 +1,48 @@
 //! A mutex whose holder is killed in the middle of its work: the next one learns of it, repairs what
 //! was left half-done, and everything goes on.
 
-use std::error::Error;
 use std::time::{Duration, Instant};
 
 use allmende::sync::mutex::LockError;
-use allmende::worker::{self, Current, Worker};
-use allmende::{Event, Mutex, Region};
+use allmende::worker::{self, Current, Outcome, Worker};
+use allmende::{Mutex, Region};
 
-/// Two accounts; their sum is always 100, but for the moment in which one has given and the other
-/// has not yet got.
+/// Two accounts, with 100 in them together: but for the moment in which one has given and the other
+/// has not got yet.
 type Accounts = [i64; 2];
 
-fn victim(worker: &Current) -> Result<(), Box<dyn Error>> {
-    let region = worker.region("bank")?;
-    let accounts = Mutex::<Accounts>::open(region, "accounts")?;
-    let mut both = accounts.lock().map_err(|error| error.to_string())?;
-    both[0] -= 30;
-    println!("worker:  took 30 from one account, and is about to give them to the other …");
-    Event::open(region, "in the middle")?.set()?;
-    std::thread::sleep(Duration::from_secs(60));
-    both[1] += 30;
+fn main() -> Outcome {
+    worker::roles(&[("clerk", clerk)]);
+    let region = Region::create().memfd("bank")?;
+    let accounts = Mutex::<Accounts>::create(&region, "accounts", &[100, 0])?;
+    let clerk = Worker::same_binary("clerk").region("bank", &region).start()?;
+
+    clerk.kill()?;
+    println!("parent: the clerk's end: {}", clerk.wait()?);
+    let start = Instant::now();
+    match accounts.lock() {
+        Err(LockError::OwnerDied(mut suspect)) => {
+            println!("parent: got the lock after {:?}, and the word that its owner died", start.elapsed());
+            println!("parent: found {:?}: the sum is {}", *suspect, suspect.iter().sum::<i64>());
+            suspect[1] = 100 - suspect[0];
+            let repaired = suspect.mark_consistent();
+            println!("parent: repaired: {:?}: the sum is {}", *repaired, repaired.iter().sum::<i64>());
+        }
+        Err(error) => return Err(error.to_string().into()),
+        Ok(_) => return Err("nobody died with the lock in hand".into()),
+    }
+    let accounts = accounts.lock().map_err(|error| error.to_string())?;
+    println!("parent: and locked again, as if nothing had been: {:?}", *accounts);
     Ok(())
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    if let Some(worker) = worker::current()? {
-        return victim(&worker);
-    }
-    let region = Region::create().memfd("bank")?;
-    let accounts = Mutex::<Accounts>::create(&region, "accounts", &[100, 0])?;
-    let in_the_middle = Event::open_or_create(&region, "in the middle")?;
-    let mut worker = Worker::same_binary("victim").region("bank", &region).start()?;
-    in_the_middle.wait()?;
-    worker.kill()?;
-    println!("parent:  kill -9; the worker ended with {}", worker.wait()?);
-
-    let start = Instant::now();
-    let guard = match accounts.lock() {
-        Err(LockError::OwnerDied(mut suspect)) => {
-            println!("parent:  got the lock after {:?}, and was told that its owner died", start.elapsed());
-            println!("parent:  found {:?}, whose sum is {}", *suspect, suspect[0] + suspect[1]);
-            suspect[1] = 100 - suspect[0];
-            suspect.mark_consistent()
-        }
-        Ok(_) => return Err("the lock was free: nobody died holding it".into()),
-        Err(error) => return Err(error.to_string().into()),
-    };
-    println!("parent:  repaired: {:?}, whose sum is {}", *guard, guard[0] + guard[1]);
+fn clerk(worker: &Current) -> Outcome {
+    let accounts = Mutex::<Accounts>::open(worker.region("bank")?, "accounts")?;
+    let mut both = accounts.lock().map_err(|error| error.to_string())?;
+    both[0] -= 30;
+    println!("clerk:  took 30 from one account, and is about to give them to the other");
+    worker.ready()?;
+    std::thread::sleep(Duration::from_hours(1));
+    both[1] += 30;
     Ok(())
 }

@@ -1,29 +1,49 @@
 //! A pipeline of three processes that counts words: one reads files, one cuts them into words, one
 //! counts. Give it files; without any it reads the project's own documents.
+//!
+//! A stage that is slow makes the one before it wait; one that dies makes the whole pipeline fail.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use allmende::worker::{self, Current, Worker};
+use allmende::ring::error::PopError;
+use allmende::worker::{self, Current, Outcome, Worker};
 use allmende::{Region, bytes::Ring};
 
-type Outcome = Result<(), Box<dyn Error>>;
-const LINES: usize = 1 << 16;
-const WORDS: usize = 1 << 16;
+const ROOM: usize = 1 << 16;
 
-/// Reads the files and sends their lines. A line too long for the ring goes in pieces, cut at spaces
-/// where there are some.
-fn reader(region: &Region, files: &[PathBuf]) -> Outcome {
-    let mut lines = Ring::open_or_create(region, "lines", LINES)?.producer()?;
+/// Starts the stages from the last to the first, and is the first itself.
+fn main() -> Outcome {
+    worker::roles(&[("splitter", splitter), ("counter", counter)]);
+    let mut files: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    if files.is_empty() {
+        files = own_documents()?;
+    }
+    let region = Region::create().memfd("words")?;
+    let lines = Ring::open_or_create(&region, "lines", ROOM)?;
+    Ring::open_or_create(&region, "words", ROOM)?;
+    let counter = Worker::same_binary("counter").region("pipeline", &region).start()?;
+    let splitter = Worker::same_binary("splitter").region("pipeline", &region).start()?;
+    let read = read(&files, lines.producer()?);
+    // A stage that failed says so itself; that the ring has nobody at its other end is what follows.
+    splitter.join()?;
+    counter.join()?;
+    read
+}
+
+/// Sends every line. One that is too long for the ring goes in pieces, cut at spaces where there are
+/// some.
+fn read(files: &[PathBuf], mut lines: allmende::bytes::Producer) -> Outcome {
     for file in files {
         let text = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
         for mut line in text.split(|&byte| byte == b'\n') {
             while line.len() > lines.max_message() {
                 let piece = &line[..lines.max_message()];
-                let cut = piece.iter().rposition(u8::is_ascii_whitespace).unwrap_or(piece.len());
-                lines.push(&line[..cut])?;
-                line = &line[cut..];
+                let cut = piece.iter().rposition(u8::is_ascii_whitespace).filter(|&cut| cut > 0);
+                let (piece, rest) = line.split_at(cut.unwrap_or(piece.len()));
+                lines.push(piece)?;
+                line = rest;
             }
             lines.push(line)?;
         }
@@ -33,23 +53,32 @@ fn reader(region: &Region, files: &[PathBuf]) -> Outcome {
 
 /// Cuts lines into words, small letters only.
 fn splitter(worker: &Current) -> Outcome {
-    let mut lines = Ring::open_or_create(worker.region("lines")?, "lines", LINES)?.consumer()?;
-    let mut words = Ring::open_or_create(worker.region("words")?, "words", WORDS)?.producer()?;
-    while let Ok(line) = lines.receive() {
-        let line = String::from_utf8_lossy(&line);
+    let region = worker.region("pipeline")?;
+    let mut lines = Ring::open(region, "lines")?.consumer()?;
+    let mut words = Ring::open(region, "words")?.producer()?;
+    worker.ready()?;
+    loop {
+        let line = match lines.receive() {
+            Err(PopError::Disconnected) => return Ok(()),
+            line => line?,
+        };
+        let line = String::from_utf8_lossy(&line).to_lowercase();
         for word in line.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-            let word = word.to_lowercase();
             words.push(&word.as_bytes()[..word.len().min(words.max_message())])?;
         }
     }
-    Ok(())
 }
 
 /// Counts, and prints the most frequent ones.
 fn counter(worker: &Current) -> Outcome {
-    let mut words = Ring::open_or_create(worker.region("words")?, "words", WORDS)?.consumer()?;
+    let mut words = Ring::open(worker.region("pipeline")?, "words")?.consumer()?;
+    worker.ready()?;
     let mut counts: HashMap<Vec<u8>, u64> = HashMap::new();
-    while let Ok(word) = words.receive() {
+    loop {
+        let word = match words.receive() {
+            Err(PopError::Disconnected) => break,
+            word => word?,
+        };
         match counts.get_mut(&*word) {
             Some(count) => *count += 1,
             None => drop(counts.insert(word.to_vec(), 1)),
@@ -74,21 +103,4 @@ fn own_documents() -> Result<Vec<PathBuf>, Box<dyn Error>> {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "md"));
     files.sort();
     Ok(files)
-}
-
-fn main() -> Outcome {
-    if let Some(worker) = worker::current()? {
-        return if worker.role() == "splitter" { splitter(&worker) } else { counter(&worker) };
-    }
-    let mut files: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    if files.is_empty() {
-        files = own_documents()?;
-    }
-    let (lines, words) = (Region::create().memfd("lines")?, Region::create().memfd("words")?);
-    let mut splitter =
-        Worker::same_binary("splitter").region("lines", &lines).region("words", &words).start()?;
-    let mut counter = Worker::same_binary("counter").region("words", &words).start()?;
-    reader(&lines, &files)?;
-    let ends = [splitter.wait()?, counter.wait()?];
-    if ends.iter().all(std::process::ExitStatus::success) { Ok(()) } else { Err("a stage failed".into()) }
 }

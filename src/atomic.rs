@@ -2,20 +2,16 @@
 //!
 //! Everything in the library takes its atomics from here (`clippy.toml` refuses the rest), so that
 //! the very code that ships is the code that is modelled. Build with `--cfg allmende_loom` to get
-//! loom's.
+//! loom's, which can also be killed between any two steps: see [`model`].
+
+#[cfg(allmende_loom)]
+pub mod model;
 
 #[cfg(not(allmende_loom))]
 pub use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 
 #[cfg(allmende_loom)]
-pub use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
-
-/// Under the model every fence of the sender is a real one: loom has no notion of `membarrier`,
-/// and what `membarrier` buys is just that the sleeper pays for both sides.
-#[cfg(allmende_loom)]
-pub fn compiler_fence(order: Ordering) {
-    fence(order);
-}
+pub use model::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 /// The distance that keeps two fields from sharing a cache line, and from being fetched together
 /// by a prefetcher that takes lines in pairs. One value for every target: it is part of the layout.

@@ -93,6 +93,15 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
     }
 }
 
+/// The state of the mutex of that name; `None` where there is none.
+pub fn mutex(region: &Region, name: &str) -> Option<MutexState> {
+    let object = region.objects().into_iter().find(|object| object.name == name)?;
+    match state(region, &object) {
+        ObjectState::Mutex(mutex) => Some(mutex),
+        _ => None,
+    }
+}
+
 fn mutex_state(word: u32) -> MutexState {
     let lost = word == mutex::NOT_RECOVERABLE;
     MutexState {

@@ -1,5 +1,5 @@
 //! Syscalls behind safe functions: mapping, memfd, seals, space, futex, membarrier, byte locks,
-//! descriptor passing, affinity. Nothing here knows what a region is.
+//! descriptor passing, affinity, starting processes. Nothing here knows what a region is.
 //!
 //! Every function returns [`std::io::Result`]; the layers above say what the failure means.
 
@@ -13,6 +13,7 @@ pub mod mapping;
 pub mod membarrier;
 pub mod memfd;
 pub mod pidfd;
+pub mod poll;
 pub mod process;
 pub mod space;
 pub mod spawn;

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 /// Opens a descriptor that becomes readable when process `pid` has ended.
 ///
@@ -34,4 +36,30 @@ pub fn send_signal(pidfd: &impl AsFd, signal: i32) -> io::Result<()> {
         )
     };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes the exit status of the child behind `pidfd`, after which it is no zombie any more; `None`
+/// while it runs.
+///
+/// # Errors
+/// What `waitid` says; `ECHILD` when somebody else has taken the status: other code in this process
+/// that waits for any child, or that ignores `SIGCHLD`.
+pub fn reap(pidfd: &impl AsFd) -> io::Result<Option<ExitStatus>> {
+    // SAFETY: `siginfo_t` is plain data for which zeros are a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let id = pidfd.as_fd().as_raw_fd().cast_unsigned();
+    let flags = libc::WEXITED | libc::WNOHANG;
+    // SAFETY: `info` is a live local of the right type.
+    if unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, flags) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `waitid` filled in the fields of a child's change of state, or left the zeros.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    // As `wait` packs it: a code in the second byte, or a signal and "dumped core" in the first.
+    let packed = match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    };
+    Ok((pid != 0).then(|| ExitStatus::from_raw(packed)))
 }

@@ -14,9 +14,12 @@ pub fn effective_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// The short name of this process (`/proc/self/comm`), empty where there is none.
+/// The name of the program that this process runs; empty where it cannot be told.
+///
+/// Not `/proc/self/comm`: that says `exe` of a program that was started by `/proc/self/exe`.
 pub fn name() -> String {
-    fs::read_to_string("/proc/self/comm").map(|name| name.trim_end().to_owned()).unwrap_or_default()
+    let program = fs::read_link("/proc/self/exe").unwrap_or_default();
+    program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// When process `pid` started, in clock ticks since boot; `None` when it is gone or cannot be seen.

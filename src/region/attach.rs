@@ -305,6 +305,11 @@ impl Inner {
         self.guard.forked()
     }
 
+    /// A copy of what [`Self::forked`] asks, for handles that ask at every call.
+    pub(crate) fn fork_guard(&self) -> ForkGuard {
+        self.guard
+    }
+
     /// Whether senders must fence before they look for sleepers.
     pub(crate) fn fenced(&self) -> bool {
         self.memory.header().flags & flags::FENCED != 0

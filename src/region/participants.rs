@@ -158,16 +158,20 @@ impl Inner {
         let mut name = [0; 16];
         name[..8].copy_from_slice(&word64(participant::NAME).to_ne_bytes());
         name[8..].copy_from_slice(&word64(participant::NAME + 8).to_ne_bytes());
-        Some(ParticipantInfo {
+        let liveness = self.liveness(Owner::new(slot, generation));
+        let info = ParticipantInfo {
             slot,
             generation,
-            liveness: self.liveness(Owner::new(slot, generation)),
+            liveness,
             pid: memory.word32(entry + participant::PID).load(Ordering::Relaxed),
             uid: memory.word32(entry + participant::UID).load(Ordering::Relaxed),
             start_time: word64(participant::START_TIME),
             attached_ns: word64(participant::ATTACHED_AT),
             name: objects::text(&name),
-        })
+        };
+        // One that left while it was looked at is no dead participant, but none.
+        let now = memory.word32(entry + participant::WORD).load(Ordering::Acquire);
+        (now == word).then_some(info)
     }
 
     /// Sweeps every dead participant that nobody else is sweeping; how many there were.

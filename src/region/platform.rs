@@ -10,11 +10,6 @@ use crate::sync::platform::{Liveness, Platform, Woken, thread_number};
 
 impl Platform for Inner {
     #[inline]
-    fn me(&self) -> Owner {
-        self.seat.as_ref().expect("handles that claim are made only with a seat").owner()
-    }
-
-    #[inline]
     fn thread(&self) -> u32 {
         thread_number()
     }

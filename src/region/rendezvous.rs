@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::error::{AttachError, NameError};
 use super::names::Place;
+use crate::os::fork_guard::ForkGuard;
 use crate::os::{fd_passing, process};
 
 /// What precedes the descriptor, so that another protocol is not taken for this one.
@@ -25,6 +26,7 @@ pub struct Rendezvous {
     path: PathBuf,
     listener: UnixListener,
     thread: Option<JoinHandle<()>>,
+    guard: ForkGuard,
 }
 
 impl Rendezvous {
@@ -33,6 +35,7 @@ impl Rendezvous {
         let os = |action, source| NameError::Os { action, name: name.to_owned(), source };
         // The lock makes "nobody answers there, so remove it and bind anew" one step.
         let directory = place.lock(true)?;
+        let guard = ForkGuard::new().map_err(|error| os("mark a page to be wiped at fork for", error))?;
         let path = directory.socket_path();
         if UnixStream::connect(&path).is_ok() {
             return Err(NameError::Taken { name: name.to_owned() });
@@ -47,7 +50,7 @@ impl Rendezvous {
             .name("allmende-rendezvous".to_owned())
             .spawn(move || serve(&accepting, &region))
             .map_err(|error| os("start a thread for", error))?;
-        Ok(Self { name: name.to_owned(), path, listener, thread: Some(thread) })
+        Ok(Self { name: name.to_owned(), path, listener, thread: Some(thread), guard })
     }
 
     /// The name under which the region is found.
@@ -58,8 +61,9 @@ impl Rendezvous {
 
 impl Drop for Rendezvous {
     fn drop(&mut self) {
-        // In a forked child neither the thread nor the name is ours.
-        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+        if self.guard.forked() {
+            // Name, socket and thread are the parent's. The child has no such thread to wait for.
+            std::mem::forget(self.thread.take());
             return;
         }
         if let Ok(directory) = Place::named(&self.name).and_then(|place| place.lock(false)) {

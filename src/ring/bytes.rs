@@ -399,11 +399,13 @@ pub struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Sends what was written.
+    /// Sends what was written. In a forked child this does nothing: the claim is the parent's.
     #[inline]
     pub fn commit(self) {
-        self.producer.core.commit(&self.producer.memory, self.length as u64);
-        self.producer.look_for_sleepers();
+        if !self.producer.role.inner().forked() {
+            self.producer.core.commit(&self.producer.memory, self.length as u64);
+            self.producer.look_for_sleepers();
+        }
     }
 
     /// Sends only the first `length` bytes (or all, if there are fewer).
@@ -529,7 +531,7 @@ impl Consumer {
             }
             messages.push(last);
         }
-        RecordConsumer::hand_out(&self.memory, last);
+        self.core.hand_out(&self.memory, last);
         Ok(Batch { messages, consumer: self })
     }
 
@@ -566,7 +568,7 @@ impl Consumer {
             self.role.peer_event().notify(self.role.inner());
         }
         if let Some(message) = next {
-            RecordConsumer::hand_out(&self.memory, message);
+            self.core.hand_out(&self.memory, message);
         }
         Ok(next)
     }

@@ -39,6 +39,9 @@ pub(crate) trait Backing {
     fn taken(&self) -> &AtomicU64;
 }
 
+/// No ring gets so far: a position beyond it is nonsense that somebody wrote.
+pub(crate) const MAX_POSITION: u64 = 1 << 62;
+
 /// After how many releases the consumer publishes its head.
 const fn stride(capacity: u64) -> u64 {
     if capacity < 8 { 1 } else { capacity / 8 }
@@ -67,8 +70,8 @@ impl Producing {
     pub(crate) fn resume(backing: &impl Backing) -> Option<Self> {
         let capacity = backing.capacity();
         // Acquire: pairs with the Release in `release`.
-        let head = backing.released().load(Ordering::Acquire);
-        let limit = head.checked_add(capacity)?;
+        let head = Some(backing.released().load(Ordering::Acquire)).filter(|&head| head < MAX_POSITION)?;
+        let limit = head + capacity;
         // Acquire: pairs with the dead producer's commit. At most one capacity to look at.
         let position =
             (head..limit).find(|&at| backing.stamp(at).load(Ordering::Acquire) != at + 1).unwrap_or(limit);
@@ -111,9 +114,10 @@ impl Producing {
 
     fn look_at_head(&mut self, backing: &impl Backing) -> Result<(), NoSlot> {
         // Acquire: pairs with the Release in `publish`: the consumer has finished with what it
-        // released, and we may write there. The head lags behind by less than a capacity, so what
-        // is not yet released by it may look like more than a full ring.
-        self.look_at(backing, backing.head().load(Ordering::Acquire), 2 * backing.capacity())
+        // released, and we may write there. The head lags behind by less than an eighth of the
+        // capacity, and within `release` (or for ever, if the consumer dies there) by a batch more:
+        // so what is not yet released by it may look like up to three full rings.
+        self.look_at(backing, backing.head().load(Ordering::Acquire), 3 * backing.capacity())
     }
 
     fn look_at_released(&mut self, backing: &impl Backing) -> Result<(), NoSlot> {
@@ -169,15 +173,22 @@ pub(crate) struct Consuming {
 }
 
 impl Consuming {
-    /// Takes over where the last consumer released.
-    pub(crate) fn resume(backing: &impl Backing) -> Self {
+    /// Takes over where the last consumer released. `None` for an impossible position.
+    pub(crate) fn resume(backing: &impl Backing) -> Option<Self> {
         // Acquire: pairs with the Release of a predecessor in another process.
         let position = backing.released().load(Ordering::Acquire);
+        if position >= MAX_POSITION {
+            return None;
+        }
         // Relaxed: ordered by the taking of the role.
         let taken = backing.taken().load(Ordering::Relaxed);
         // A nonsensical `taken` flags at most one capacity.
-        let seen_before = taken.clamp(position, position.saturating_add(backing.capacity()));
-        Self { position, publish_at: position, seen_before }
+        let seen_before = taken.clamp(position, position + backing.capacity());
+        let mut this = Self { position, publish_at: position, seen_before };
+        // A predecessor that died between its two stores left the head behind: no two such gaps
+        // must add up.
+        this.publish(backing);
+        Some(this)
     }
 
     /// The next message to receive.
@@ -209,8 +220,11 @@ impl Consuming {
     /// Records, before anybody sees them, that the next `count` messages are handed out.
     #[inline]
     pub(crate) fn hand_out(&self, backing: &impl Backing, count: u64) {
+        // Never back: what a dead predecessor had been lent stays seen, should we die before we
+        // have released it.
+        let taken = (self.position + count).max(self.seen_before);
         // Release only so that the compiler keeps it before what the user does with the message.
-        backing.taken().store(self.position + count, Ordering::Release);
+        backing.taken().store(taken, Ordering::Release);
     }
 
     /// Gives the next `count` slots back.

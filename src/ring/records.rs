@@ -20,7 +20,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::core::NoSlot;
+use super::core::{MAX_POSITION, NoSlot};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::layout::spsc::STAMP;
 use crate::layout::spsc::record::{COMMITTED, LENGTH, PADDING};
@@ -95,11 +95,11 @@ impl RecordProducer {
     pub(crate) fn resume(records: &impl Records) -> Option<Self> {
         // Acquire: pairs with the Release in `release`.
         let head = records.head().load(Ordering::Acquire);
-        let limit = head.checked_add(records.capacity())?;
-        let mut position = head;
-        if !position.is_multiple_of(STAMP) {
+        if head >= MAX_POSITION || !head.is_multiple_of(STAMP) {
             return None;
         }
+        let limit = head + records.capacity();
+        let mut position = head;
         // Each step goes on by at least eight bytes: at most an eighth of the capacity of them.
         while position < limit {
             match read(records, position) {
@@ -192,8 +192,11 @@ impl RecordConsumer {
         let position = records.head().load(Ordering::Acquire);
         // Relaxed: ordered by the taking of the role.
         let taken = records.taken().load(Ordering::Relaxed);
-        let end = position.checked_add(records.capacity())?;
-        position.is_multiple_of(STAMP).then_some(Self { position, seen_before: taken.clamp(position, end) })
+        if position >= MAX_POSITION || !position.is_multiple_of(STAMP) {
+            return None;
+        }
+        let end = position + records.capacity();
+        Some(Self { position, seen_before: taken.clamp(position, end) })
     }
 
     /// Where the next record is.
@@ -248,9 +251,12 @@ impl RecordConsumer {
 
     /// Records, before anybody sees it, that all up to and with this message is handed out.
     #[inline]
-    pub(crate) fn hand_out(records: &impl Records, (position, length): (u64, u64)) {
+    pub(crate) fn hand_out(&self, records: &impl Records, (position, length): (u64, u64)) {
+        // Never back: what a dead predecessor had been lent stays seen, should we die before we
+        // have released it.
+        let taken = (position + record_size(length)).max(self.seen_before);
         // Release only so that the compiler keeps it before what the user does with the message.
-        records.taken().store(position + record_size(length), Ordering::Release);
+        records.taken().store(taken, Ordering::Release);
     }
 
     /// Gives everything up to and with this message back.

@@ -111,7 +111,7 @@ impl<T: Payload> Ring<T> {
     /// [`RoleError::Taken`] while somebody alive has it.
     pub fn consumer(&self) -> Result<Consumer<T>, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
-        let core = Consuming::resume(&self.slots);
+        let core = Consuming::resume(&self.slots).ok_or(AccessError::Corrupt)?;
         Ok(Consumer { core, slots: self.slots, role, wait: Wait::default() })
     }
 }
@@ -419,10 +419,12 @@ pub struct Claim<'a, T: Payload> {
 }
 
 impl<T: Payload> Claim<'_, T> {
-    /// Sends what was written.
+    /// Sends what was written. In a forked child this does nothing: the claim is the parent's.
     #[inline]
     pub fn commit(self) {
-        self.producer.publish();
+        if !self.producer.role.inner().forked() {
+            self.producer.publish();
+        }
     }
 }
 

@@ -89,15 +89,26 @@ pub(super) fn for_space(
         // Whoever is about to sleep must know for sure.
         if wait == Wait::Park || looks.is_multiple_of(CHEAP_LOOKS) { Look::Exact } else { Look::Cheap }
     };
-    let condition = || match claim(look()) {
+    let mut condition = || match claim(look()) {
         Ok(position) => Some(Ok(position)),
         Err(no_slot) => match why_no_space(role, no_slot) {
             NoSpace::Full => None,
             other => Some(Err(other)),
         },
     };
-    let found = role.own_event().wait_until(role.inner(), wait, deadline, condition, || after_slice(role));
-    found.unwrap_or_else(|| Err(NoSpace::of_peer(role.examine_peer())))
+    loop {
+        let event = role.own_event();
+        let found = event.wait_until(role.inner(), wait, deadline, &mut condition, || after_slice(role));
+        match found.unwrap_or_else(|| Err(NoSpace::of_peer(role.examine_peer()))) {
+            // The consumer was gone, but a successor has come already.
+            Err(NoSpace::Full) if !over(deadline) => {}
+            result => return result,
+        }
+    }
+}
+
+fn over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
 fn gone(peer: Peer) -> Option<PopError> {
@@ -133,9 +144,17 @@ pub(super) fn for_message(
         // Looked again after the role: as above.
         gone(role.peer()).map(|error| if ready() { Ok(()) } else { Err(error) })
     };
-    let found = role.own_event().wait_until(role.inner(), wait, deadline, condition, || after_slice(role));
-    found.unwrap_or_else(|| {
-        let peer = gone(role.examine_peer());
-        if ready() { Ok(()) } else { Err(peer.unwrap_or(PopError::TimedOut)) }
-    })
+    loop {
+        let event = role.own_event();
+        let found = event.wait_until(role.inner(), wait, deadline, condition, || after_slice(role));
+        let result = found.unwrap_or_else(|| {
+            let peer = gone(role.examine_peer());
+            if ready() { Ok(()) } else { Err(peer.unwrap_or(PopError::TimedOut)) }
+        });
+        match result {
+            // The producer was gone, but a successor has come already.
+            Err(PopError::TimedOut) if !over(deadline) => {}
+            result => return result,
+        }
+    }
 }

@@ -6,6 +6,8 @@
 #[cfg(not(allmende_loom))]
 pub mod event;
 pub mod eventcount;
+#[cfg(all(test, allmende_loom))]
+pub(crate) mod model;
 #[cfg(not(allmende_loom))]
 pub mod mutex;
 pub(crate) mod platform;

@@ -13,9 +13,10 @@ use thiserror::Error;
 
 use super::robust_lock::{Acquired, Patience, Refused, RobustLock};
 use crate::Region;
-use crate::atomic::{AtomicU32, Ordering};
-use crate::layout::mutex::{DIED, MAX_ALIGN, NOT_RECOVERABLE, POISONED, THREAD, VALUE, WORD, length};
+use crate::atomic::Ordering;
+use crate::layout::mutex::{DIED, MAX_ALIGN, NOT_RECOVERABLE, THREAD, VALUE, WORD, length};
 use crate::layout::owner::Owner;
+use crate::os::fork_guard::ForkGuard;
 use crate::payload::Payload;
 use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
 
@@ -36,8 +37,10 @@ use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind,
 pub struct Mutex<T> {
     inner: Arc<Inner>,
     value: NonNull<T>,
-    lock: RobustLock<'static>,
-    poisoned: &'static AtomicU32,
+    lock: &'static RobustLock,
+    /// Copies of what `inner` has, so that the short way through a lock reads nothing but this.
+    me: Owner,
+    fork: ForkGuard,
 }
 
 // SAFETY: the lock gives one thread at a time the value, which (being `Payload`) has no ties to a
@@ -112,21 +115,17 @@ impl<T: Payload> Mutex<T> {
     fn at(region: &Region, object: &Object) -> Result<Self, ObjectError> {
         let inner = region.inner.clone();
         inner.check_access()?;
+        let (me, fork) = (inner.me()?, inner.fork_guard());
         let value = inner
             .memory
             .pointer(object.offset + VALUE, size_of::<T>() as u64, align_of::<T>() as u64)
             .ok_or(AccessError::Corrupt)?
             .cast::<T>();
-        let lock = words(&inner.memory, object);
+        let lock = NonNull::from(words(&inner.memory, object).ok_or(AccessError::Corrupt)?);
         // SAFETY: the words lie in the mapping that `inner` keeps for as long as this `Mutex`, and
-        // no reference to them leaves it: 'static stands for "as long as `inner`".
-        let (lock, poisoned) = unsafe {
-            let poisoned = inner.memory.word32(object.offset + POISONED);
-            let word = NonNull::from(lock.word).as_ref();
-            let thread = NonNull::from(lock.thread).as_ref();
-            (RobustLock { word, thread }, NonNull::from(poisoned).as_ref())
-        };
-        Ok(Self { inner, value, lock, poisoned })
+        // no reference to them outlives it: 'static stands for "as long as `inner`".
+        let lock: &'static RobustLock = unsafe { lock.as_ref() };
+        Ok(Self { inner, value, lock, me, fork })
     }
 
     /// Takes the lock, waiting as long as it takes.
@@ -157,11 +156,12 @@ impl<T: Payload> Mutex<T> {
 
     #[inline]
     fn acquire(&self, patience: Patience) -> Result<MutexGuard<'_, T>, LockError<'_, T>> {
-        if self.inner.forked() {
+        let Self { lock, fork, .. } = *self;
+        if fork.forked() {
             return Err(AccessError::Forked.into());
         }
-        match self.lock.lock(&*self.inner, patience) {
-            Ok(Acquired::Clean) => Ok(MutexGuard::new(self)),
+        match lock.lock(self.me, &*self.inner, patience) {
+            Ok(Acquired::Clean) => Ok(MutexGuard::new(self, lock, fork)),
             Ok(Acquired::OwnerDied) => Err(self.suspect()),
             Err(refused) => Err(refused.into()),
         }
@@ -171,7 +171,7 @@ impl<T: Payload> Mutex<T> {
     fn suspect(&self) -> LockError<'_, T> {
         let suspect = Suspect { mutex: self, consistent: false, not_send: PhantomData };
         // Relaxed: written under the lock that we hold.
-        if self.poisoned.load(Ordering::Relaxed) == 0 {
+        if self.lock.poisoned.load(Ordering::Relaxed) == 0 {
             LockError::OwnerDied(suspect)
         } else {
             LockError::Poisoned(suspect)
@@ -200,6 +200,9 @@ impl<T> fmt::Debug for Mutex<T> {
 /// The lock, held, with a value that can be trusted. Dropping it unlocks.
 pub struct MutexGuard<'a, T: Payload> {
     mutex: &'a Mutex<T>,
+    /// Copies of what `mutex` has: loads of them would have to wait for the locking.
+    lock: &'a RobustLock,
+    fork: ForkGuard,
     panicking: bool,
     /// A lock belongs to the thread that took it.
     not_send: PhantomData<*const ()>,
@@ -207,8 +210,8 @@ pub struct MutexGuard<'a, T: Payload> {
 
 impl<'a, T: Payload> MutexGuard<'a, T> {
     #[inline]
-    fn new(mutex: &'a Mutex<T>) -> Self {
-        Self { mutex, panicking: std::thread::panicking(), not_send: PhantomData }
+    fn new(mutex: &'a Mutex<T>, lock: &'a RobustLock, fork: ForkGuard) -> Self {
+        Self { mutex, lock, fork, panicking: std::thread::panicking(), not_send: PhantomData }
     }
 }
 
@@ -234,16 +237,16 @@ impl<T: Payload> DerefMut for MutexGuard<'_, T> {
 impl<T: Payload> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let inner = &*self.mutex.inner;
-        if inner.forked() {
+        if self.fork.forked() {
             return;
         }
+        let inner = &*self.mutex.inner;
         if !self.panicking && std::thread::panicking() {
             // Relaxed: published by the unlocking below.
-            self.mutex.poisoned.store(1, Ordering::Relaxed);
-            self.mutex.lock.abandon(inner, DIED);
+            self.lock.poisoned.store(1, Ordering::Relaxed);
+            self.lock.abandon(inner, DIED);
         } else {
-            self.mutex.lock.unlock(inner);
+            self.lock.unlock(inner);
         }
     }
 }
@@ -268,10 +271,10 @@ impl<'a, T: Payload> Suspect<'a, T> {
     /// Says that the value is good (again), and goes on as an ordinary guard.
     pub fn mark_consistent(mut self) -> MutexGuard<'a, T> {
         // Relaxed: under the lock.
-        self.mutex.poisoned.store(0, Ordering::Relaxed);
+        self.mutex.lock.poisoned.store(0, Ordering::Relaxed);
         self.mutex.lock.mark_consistent();
         self.consistent = true;
-        MutexGuard::new(self.mutex)
+        MutexGuard::new(self.mutex, self.mutex.lock, self.mutex.fork)
     }
 }
 
@@ -292,7 +295,7 @@ impl<T: Payload> DerefMut for Suspect<'_, T> {
 
 impl<T: Payload> Drop for Suspect<'_, T> {
     fn drop(&mut self) {
-        if !self.consistent && !self.mutex.inner.forked() {
+        if !self.consistent && !self.mutex.fork.forked() {
             self.mutex.lock.abandon(&*self.mutex.inner, NOT_RECOVERABLE);
         }
     }
@@ -333,15 +336,19 @@ fn initialise<T: Payload>(memory: &Memory, object: &Object, initial: &T) {
     unsafe { value.write(*initial) };
 }
 
-fn words<'a>(memory: &'a Memory, object: &Object) -> RobustLock<'a> {
-    RobustLock { word: memory.word32(object.offset + WORD), thread: memory.word64(object.offset + THREAD) }
+/// The words of a mutex; `None` where there is no room for them.
+fn words<'a>(memory: &'a Memory, object: &Object) -> Option<&'a RobustLock> {
+    let words = memory.pointer(object.offset, VALUE, align_of::<RobustLock>() as u64)?;
+    // SAFETY: in bounds and aligned (just checked; `RobustLock` is no longer than VALUE), mapped as
+    // long as `memory`, and reached by everyone as these atomics only. Any bits are valid.
+    Some(unsafe { words.cast::<RobustLock>().as_ref() })
 }
 
 /// Takes the lock away from `dead`, and wakes those who wait for it.
 pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
-    let lock = words(memory, object);
+    let Some(lock) = words(memory, object) else { return };
     if lock.sweep(dead) {
         // The dead may have been the holder after a panic: what the next one meets is a death.
-        crate::os::futex::wake(lock.word, u32::MAX);
+        crate::os::futex::wake(&lock.word, u32::MAX);
     }
 }

@@ -32,8 +32,6 @@ pub enum Woken {
 
 /// Kernel and region, as the algorithms see them.
 pub(crate) trait Platform {
-    /// The participant that this process is.
-    fn me(&self) -> Owner;
     /// A number that no other living thread of this process has; never 0.
     fn thread(&self) -> u32;
     /// Whether a participant lives.

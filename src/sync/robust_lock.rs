@@ -56,35 +56,63 @@ pub(crate) enum Patience {
     Forever,
 }
 
-/// The two words of a lock.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RobustLock<'a> {
-    pub(crate) word: &'a AtomicU32,
-    pub(crate) thread: &'a AtomicU64,
+/// The words of a lock, as they lie in a region.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct RobustLock {
+    /// Who holds it: see [`crate::layout::mutex`].
+    pub(crate) word: AtomicU32,
+    /// Not 0: a holder panicked. The business of [`super::mutex`].
+    pub(crate) poisoned: AtomicU32,
+    /// Which thread of the holder.
+    thread: AtomicU64,
 }
 
-fn identity(platform: &impl Platform) -> u64 {
-    u64::from(platform.me().bits()) << 32 | u64::from(platform.thread())
+#[cfg(not(allmende_loom))]
+const _: () = {
+    use crate::layout::mutex::{POISONED, THREAD, VALUE, WORD};
+    assert!(std::mem::offset_of!(RobustLock, word) as u64 == WORD);
+    assert!(std::mem::offset_of!(RobustLock, poisoned) as u64 == POISONED);
+    assert!(std::mem::offset_of!(RobustLock, thread) as u64 == THREAD);
+    assert!(size_of::<RobustLock>() as u64 <= VALUE && align_of::<RobustLock>() == 8);
+};
+
+fn identity(me: Owner, platform: &impl Platform) -> u64 {
+    u64::from(me.bits()) << 32 | u64::from(platform.thread())
 }
 
-impl RobustLock<'_> {
-    /// Takes the lock.
+impl RobustLock {
+    /// A free lock, or one that `word` says is held, for the models; real ones lie in regions.
+    #[cfg(allmende_loom)]
+    pub(crate) fn new(word: u32) -> Self {
+        Self { word: AtomicU32::new(word), poisoned: AtomicU32::new(0), thread: AtomicU64::new(0) }
+    }
+
+    /// Takes the lock for the participant `me`.
     #[inline]
-    pub(crate) fn lock(&self, platform: &impl Platform, patience: Patience) -> Result<Acquired, Refused> {
-        let me = platform.me().bits();
+    pub(crate) fn lock(
+        &self,
+        me: Owner,
+        platform: &impl Platform,
+        patience: Patience,
+    ) -> Result<Acquired, Refused> {
         // Acquire: pairs with the Release in `unlock`; what the last holder wrote is ours to see.
-        let acquired = match self.word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) {
+        let acquired = match self.word.compare_exchange(0, me.bits(), Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => Acquired::Clean,
-            Err(_) => self.lock_slow(platform, patience)?,
+            Err(_) => self.lock_slow(me, platform, patience)?,
         };
         // Relaxed: read by threads of this participant only, to find themselves; see `is_mine`.
-        self.thread.store(identity(platform), Ordering::Relaxed);
+        self.thread.store(identity(me, platform), Ordering::Relaxed);
         Ok(acquired)
     }
 
     #[cold]
-    fn lock_slow(&self, platform: &impl Platform, patience: Patience) -> Result<Acquired, Refused> {
-        let me = platform.me().bits();
+    fn lock_slow(
+        &self,
+        me: Owner,
+        platform: &impl Platform,
+        patience: Patience,
+    ) -> Result<Acquired, Refused> {
         // Having slept, one cannot know whether others sleep still: so it locks with WAITERS set,
         // and its unlock wakes the next.
         let mut waiters = 0;
@@ -100,12 +128,12 @@ impl RobustLock<'_> {
                 if word != died {
                     return Err(Refused::Corrupt);
                 }
-                if self.take(word, me | died | waiters) {
+                if self.take(word, me.bits() | died | waiters) {
                     return Ok(if died == 0 { Acquired::Clean } else { Acquired::OwnerDied });
                 }
                 continue;
             };
-            if self.is_mine(platform, owner) {
+            if self.is_mine(me, platform, owner) {
                 return Err(Refused::Deadlock);
             }
             if spins < SPINS && word & WAITERS == 0 && !matches!(patience, Patience::None) {
@@ -119,7 +147,7 @@ impl RobustLock<'_> {
                 Patience::None => Duration::ZERO,
             };
             if time.is_zero() {
-                return match self.take_from_the_dead(platform, owner, word) {
+                return match self.take_from_the_dead(me, platform) {
                     Some(result) => result,
                     None if matches!(patience, Patience::None) => Err(Refused::WouldBlock),
                     None => Err(Refused::TimedOut),
@@ -135,8 +163,8 @@ impl RobustLock<'_> {
                 continue;
             }
             waiters = WAITERS;
-            if platform.wait(self.word, word | WAITERS, time) == Woken::TimedOut
-                && let Some(result) = self.take_from_the_dead(platform, owner, word | WAITERS)
+            if platform.wait(&self.word, word | WAITERS, time) == Woken::TimedOut
+                && let Some(result) = self.take_from_the_dead(me, platform)
             {
                 return result;
             }
@@ -145,8 +173,8 @@ impl RobustLock<'_> {
 
     /// Whether the calling thread is the holder. `thread` is stale while somebody else takes over
     /// from the dead, but it then names the dead participant, which the caller is not.
-    fn is_mine(&self, platform: &impl Platform, owner: Owner) -> bool {
-        owner == platform.me() && self.thread.load(Ordering::Relaxed) == identity(platform)
+    fn is_mine(&self, me: Owner, platform: &impl Platform, owner: Owner) -> bool {
+        owner == me && self.thread.load(Ordering::Relaxed) == identity(me, platform)
     }
 
     fn take(&self, from: u32, to: u32) -> bool {
@@ -154,22 +182,28 @@ impl RobustLock<'_> {
         self.word.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// If `owner` is dead, takes what `word` says it holds. `None`: go on waiting.
-    fn take_from_the_dead(
-        &self,
-        platform: &impl Platform,
-        owner: Owner,
-        word: u32,
-    ) -> Option<Result<Acquired, Refused>> {
-        match platform.liveness(owner) {
-            Liveness::Alive | Liveness::Unknown => None,
-            Liveness::Impossible => Some(Err(Refused::Corrupt)),
-            Liveness::Dead => {
+    /// If whoever holds it now is dead, takes it. `None`: go on waiting.
+    fn take_from_the_dead(&self, me: Owner, platform: &impl Platform) -> Option<Result<Acquired, Refused>> {
+        // The word may have passed on since the caller looked. While its owner is dead, only WAITERS
+        // can still change, once, unless somebody else takes it: two tries more.
+        for _ in 0..4 {
+            // Relaxed: a guess, which the compare-and-swap confirms.
+            let word = self.word.load(Ordering::Relaxed);
+            if word == NOT_RECOVERABLE {
+                return None;
+            }
+            match platform.liveness(Owner::from_word(word)?) {
+                Liveness::Alive | Liveness::Unknown => return None,
+                Liveness::Impossible => return Some(Err(Refused::Corrupt)),
                 // The word cannot have become a living participant's and then this again: the
                 // generation in it is the dead one's. WAITERS: others may sleep still.
-                self.take(word, platform.me().bits() | DIED | WAITERS).then_some(Ok(Acquired::OwnerDied))
+                Liveness::Dead if self.take(word, me.bits() | DIED | WAITERS) => {
+                    return Some(Ok(Acquired::OwnerDied));
+                }
+                Liveness::Dead => {}
             }
         }
+        None
     }
 
     /// Marks what the dead left as repaired. Call it only as the holder.
@@ -186,7 +220,7 @@ impl RobustLock<'_> {
         // Release: pairs with the Acquire of the next holder.
         let word = self.word.swap(0, Ordering::Release);
         if word & WAITERS != 0 {
-            platform.wake(self.word, 1);
+            platform.wake(&self.word, 1);
         }
     }
 
@@ -196,7 +230,7 @@ impl RobustLock<'_> {
         self.thread.store(0, Ordering::Relaxed);
         // Release: as in `unlock`.
         self.word.swap(state, Ordering::Release);
-        platform.wake(self.word, u32::MAX);
+        platform.wake(&self.word, u32::MAX);
     }
 
     /// Takes the lock away from `dead`. Returns whether there was something to take.

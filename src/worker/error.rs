@@ -18,6 +18,34 @@ pub enum StartError {
         /// Its path.
         program: String,
     },
+    /// It was found, but cannot be run.
+    #[error("cannot run {program:?}: {source}")]
+    CannotRun {
+        /// Its path.
+        program: String,
+        /// What `execve` says.
+        source: io::Error,
+    },
+    /// A processor that does not exist, or that this process may not use.
+    #[error("the worker cannot be pinned to processor {cpu}: {source}")]
+    Cpu {
+        /// Its number.
+        cpu: usize,
+        /// What `sched_setaffinity` says.
+        source: io::Error,
+    },
+    /// An argument or environment variable that no process can be given.
+    #[error("{what} has a zero byte in it, or is no name")]
+    Text {
+        /// Which one.
+        what: String,
+    },
+    /// This process is itself a worker that has not asked what it is to be.
+    #[error(
+        "this process was started as a worker and would start itself again: \
+         call `worker::roles` or `worker::current` first thing in main"
+    )]
+    NotAsked,
     /// More regions, or longer names, than one handshake carries.
     #[error("a worker can be handed {max} regions with names of 1 to 255 bytes, each given once: {problem}")]
     Regions {
@@ -27,20 +55,18 @@ pub enum StartError {
         problem: String,
     },
     /// It ended before it was ready.
-    #[error("the worker ended before it was ready ({status}): does its main call `worker::current`?")]
+    #[error("the worker ended before it was ready ({status}): does its main begin with `worker::roles`?")]
     Died {
         /// How it ended.
         status: ExitStatus,
     },
     /// It was not ready in time, and was killed.
-    #[error(
-        "the worker was not ready within {after:?}, and was killed: does its main call `worker::current`?"
-    )]
+    #[error("the worker was not ready within {after:?}, and was killed: does it call `Current::ready`?")]
     TimedOut {
         /// How long it had.
         after: Duration,
     },
-    /// It could not attach to what it was given, or speaks another version.
+    /// It could not attach to what it was given, speaks another version, or its role failed early.
     #[error("the worker refused to start: {reason}")]
     Refused {
         /// In the worker's words.
@@ -51,6 +77,30 @@ pub enum StartError {
     Os {
         /// What was tried.
         action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a worker did not end well.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// It ended otherwise than with code 0.
+    #[error("the worker {role:?} (process {pid}) failed: {status}")]
+    Failed {
+        /// What it was.
+        role: String,
+        /// Its process id.
+        pid: u32,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// How it ended cannot be told.
+    #[error("cannot wait for the worker (process {pid}): {source}")]
+    Os {
+        /// Its process id.
+        pid: u32,
         /// What the system said.
         source: io::Error,
     },

@@ -7,7 +7,7 @@
 //!                     "E" u16 length, text   refused, and why
 //! ```
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -90,14 +90,14 @@ pub(super) fn receive_brief(socket: &UnixStream) -> Result<Brief, CurrentError> 
     Ok(Brief { role, regions: names.zip(descriptors).collect() })
 }
 
-pub(super) fn send_ready(mut socket: &UnixStream) -> io::Result<()> {
-    socket.write_all(b"R")
+pub(super) fn send_ready(socket: &UnixStream) -> io::Result<()> {
+    fd_passing::send(socket, b"R", &[])
 }
 
-pub(super) fn send_refusal(mut socket: &UnixStream, reason: &str) -> io::Result<()> {
+pub(super) fn send_refusal(socket: &UnixStream, reason: &str) -> io::Result<()> {
     let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
     let length = u16::try_from(reason.len()).expect("bounded above");
-    socket.write_all(&[b"E".as_slice(), &length.to_le_bytes(), reason.as_bytes()].concat())
+    fd_passing::send(socket, &[b"E".as_slice(), &length.to_le_bytes(), reason.as_bytes()].concat(), &[])
 }
 
 /// What the worker answered.

@@ -1,22 +1,28 @@
 //! What a worker is to be, and its start.
 
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::current::not_asked_yet;
 use super::error::StartError;
 use super::handle::Worker;
 use super::handshake::{self, Answer, GREETING, MAX_NAME, VARIABLE};
 use super::spawner::spawn_lasting;
 use crate::Region;
-use crate::os::FileId;
+use crate::os::affinity::Processors;
 use crate::os::fd_passing::MAX_DESCRIPTORS;
-use crate::os::pidfd;
-use crate::os::spawn::Plan;
+use crate::os::fork_guard::ForkGuard;
+use crate::os::spawn::{Plan, SOCKET, Step};
+use crate::os::{FileId, poll};
+
+/// How long a worker that has refused, or closed the handshake, may take to exit by itself.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a worker is to be: see [`Worker::same_binary`] and [`Worker::binary`].
 #[derive(Debug)]
@@ -30,9 +36,7 @@ pub struct Options {
     outlive_parent: bool,
     timeout: Duration,
     cpu: Option<usize>,
-    stdin: Option<Stdio>,
-    stdout: Option<Stdio>,
-    stderr: Option<Stdio>,
+    streams: [Option<OwnedFd>; 3],
 }
 
 impl Options {
@@ -46,9 +50,7 @@ impl Options {
             outlive_parent: false,
             timeout: Duration::from_secs(10),
             cpu: None,
-            stdin: None,
-            stdout: None,
-            stderr: None,
+            streams: [None, None, None],
         }
     }
 
@@ -76,7 +78,8 @@ impl Options {
         self
     }
 
-    /// Lets the worker live on when this process dies (by default it is killed).
+    /// Lets the worker live on when this process dies, and when the handle is dropped (by default it is
+    /// killed). It stays in this process's group: a Ctrl-C on the terminal reaches it.
     pub fn outlive_parent(mut self, outlive: bool) -> Self {
         self.outlive_parent = outlive;
         self
@@ -88,97 +91,116 @@ impl Options {
         self
     }
 
-    /// Pins the worker to a processor.
+    /// Pins the worker to a processor (default: those that the calling thread may run on).
     pub fn cpu(mut self, cpu: usize) -> Self {
         self.cpu = Some(cpu);
         self
     }
 
-    /// The worker's standard input (default: this process's).
-    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
-        self.stdin = Some(stdin.into());
+    /// The worker's standard input (default: this process's): a file, or an end of a pipe.
+    pub fn stdin(mut self, stdin: impl Into<OwnedFd>) -> Self {
+        self.streams[0] = Some(stdin.into());
         self
     }
 
     /// The worker's standard output (default: this process's).
-    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
-        self.stdout = Some(stdout.into());
+    pub fn stdout(mut self, stdout: impl Into<OwnedFd>) -> Self {
+        self.streams[1] = Some(stdout.into());
         self
     }
 
     /// The worker's standard error (default: this process's).
-    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
-        self.stderr = Some(stderr.into());
+    pub fn stderr(mut self, stderr: impl Into<OwnedFd>) -> Self {
+        self.streams[2] = Some(stderr.into());
         self
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts it and waits until it is [ready](super::Current::ready).
     ///
     /// # Errors
     /// See [`StartError`]; no process is left behind.
     pub fn start(self) -> Result<Worker, StartError> {
-        self.check_regions()?;
-        let deadline = Instant::now() + self.timeout;
-        let os = |action| move |source| StartError::Os { action, source };
-        let (ours, theirs) = UnixStream::pair().map_err(os("make a socket pair"))?;
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let socket = FileId::of(&theirs).map_err(os("look at a socket"))?.inode;
-        command.env(VARIABLE, format!("{}:{}:{socket}", GREETING.trim_end(), theirs.as_raw_fd()));
-        for (stdio, set) in [
-            (self.stdin, Command::stdin as fn(&mut Command, Stdio) -> &mut Command),
-            (self.stdout, Command::stdout),
-            (self.stderr, Command::stderr),
-        ] {
-            if let Some(stdio) = stdio {
-                set(&mut command, stdio);
-            }
+        if not_asked_yet() {
+            return Err(StartError::NotAsked);
         }
-        let plan =
-            Plan { inherit: Some(theirs.as_raw_fd()), die_with_parent: !self.outlive_parent, cpu: self.cpu };
-        let child = spawn_lasting(command, plan).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => StartError::NotFound { program: self.program.display().to_string() },
-            _ => StartError::Os { action: "start the worker", source },
-        })?;
-        drop(theirs);
-        let pidfd = match pidfd::open(child.id()) {
-            Ok(pidfd) => pidfd,
-            Err(source) => {
-                reap(child);
-                return Err(StartError::Os { action: "open a descriptor of the worker", source });
-            }
-        };
-        let regions: Vec<Region> = self.regions.iter().map(|(_, region)| region.clone()).collect();
-        // From here on dropping the handle kills and reaps.
-        let mut worker = Worker::new(child, pidfd, regions, self.outlive_parent);
+        self.check_regions()?;
+        let deadline = Instant::now().checked_add(self.timeout);
+        let os = |action| move |source| StartError::Os { action, source };
+        let guard = ForkGuard::new().map_err(os("mark a page to be wiped at fork"))?;
+        let (ours, theirs) = UnixStream::pair().map_err(os("make a socket pair"))?;
+        // Sent before there is anybody to read it: it fits into the socket, and is there at once.
         let briefs: Vec<_> =
             self.regions.iter().map(|(name, region)| (name.as_str(), region.descriptor())).collect();
-        let sent = handshake::send_brief(&ours, &self.role, &briefs);
-        match await_answer(&ours, deadline) {
-            Ok(Some(Answer::Ready)) => Ok(worker),
-            Ok(Some(Answer::Refused(reason))) => {
-                worker.end();
-                Err(StartError::Refused { reason })
-            }
-            Ok(Some(Answer::None)) => match worker.wait_timeout(Duration::from_secs(1)) {
-                Ok(Some(status)) => Err(StartError::Died { status }),
-                _ => {
-                    worker.end();
-                    Err(StartError::Refused { reason: "it closed the handshake without an answer".into() })
+        handshake::send_brief(&ours, &self.role, &briefs).map_err(os("hand the regions over"))?;
+        let Self { program, role, cpu, outlive_parent, timeout, .. } = &self;
+        let (role, cpu, outlive, after) = (role.clone(), *cpu, *outlive_parent, *timeout);
+        let shown = program.display().to_string();
+        let regions = self.regions.iter().map(|(_, region)| region.clone()).collect();
+        let plan = self.plan(theirs)?;
+        let child = spawn_lasting(plan).map_err(|failed| start_error(failed, shown, cpu))?;
+        // From here on dropping the handle kills and reaps.
+        let worker = Worker::new(role, child, regions, outlive, guard);
+        let answer = await_answer(&ours, &worker, deadline);
+        if !matches!(answer, Ok(Some(Answer::Ready))) {
+            // One that has said why is about to exit; let it finish its last words.
+            let last_words = if matches!(answer, Ok(None)) { Duration::ZERO } else { LAST_WORDS };
+            let ended = worker.wait_timeout(last_words);
+            worker.end();
+            return Err(match (answer, ended) {
+                (Ok(Some(Answer::Refused(reason))), _) => StartError::Refused { reason },
+                (Ok(Some(_)), Ok(Some(status))) => StartError::Died { status },
+                (Ok(Some(_)), _) => {
+                    StartError::Refused { reason: "it closed the handshake without an answer".into() }
                 }
-            },
-            Ok(None) => {
-                worker.end();
-                Err(StartError::TimedOut { after: self.timeout })
-            }
-            Err(source) => {
-                worker.end();
-                Err(StartError::Os {
-                    action: "shake hands with the worker",
-                    source: sent.err().unwrap_or(source),
-                })
-            }
+                (Ok(None), _) => StartError::TimedOut { after },
+                (Err(source), _) => StartError::Os { action: "shake hands with the worker", source },
+            });
         }
+        Ok(worker)
+    }
+
+    fn plan(self, socket: UnixStream) -> Result<Plan, StartError> {
+        let inode = FileId::of(&socket)
+            .map_err(|source| StartError::Os { action: "look at a socket", source })?
+            .inode;
+        let announcement = format!("{}:{SOCKET}:{inode}", GREETING.trim_end());
+        let mut environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        for (name, value) in self.environment {
+            if name.is_empty() || name.as_bytes().contains(&b'=') {
+                return Err(StartError::Text {
+                    what: format!("the environment variable \"{}\"", name.display()),
+                });
+            }
+            environment.insert(name, value);
+        }
+        environment.insert(VARIABLE.into(), announcement.into());
+        let environment = environment.into_iter().map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            text(name)
+        });
+        let program = in_path(self.program);
+        // People see this one in lists of processes, so the path by way of /proc will not do.
+        let shown = std::env::args_os().next().filter(|_| program == Path::new("/proc/self/exe"));
+        let name = shown.unwrap_or_else(|| program.clone().into());
+        let processors = match self.cpu {
+            Some(cpu) => Some(Processors::only(cpu).ok_or_else(|| StartError::Cpu {
+                cpu,
+                source: io::Error::from_raw_os_error(libc::EINVAL),
+            })?),
+            // The spawning thread has those of whoever was the first to start a worker.
+            None => Processors::of_this_thread(),
+        };
+        Ok(Plan {
+            program: text(program.into())?,
+            arguments: std::iter::once(name).chain(self.arguments).map(text).collect::<Result<_, _>>()?,
+            environment: environment.collect::<Result<_, _>>()?,
+            streams: self.streams,
+            socket: socket.into(),
+            die_with_thread: !self.outlive_parent,
+            processors,
+            processors_required: self.cpu.is_some(),
+        })
     }
 
     fn check_regions(&self) -> Result<(), StartError> {
@@ -201,14 +223,47 @@ impl Options {
     }
 }
 
+fn start_error((step, source): (Step, io::Error), program: String, cpu: Option<usize>) -> StartError {
+    match (step, source.kind()) {
+        (Step::Exec, io::ErrorKind::NotFound) => StartError::NotFound { program },
+        (Step::Exec, _) => StartError::CannotRun { program, source },
+        (Step::Processors, _) => StartError::Cpu { cpu: cpu.unwrap_or_default(), source },
+        (Step::Clone, _) => StartError::Os { action: "make a process", source },
+        (Step::ParentDeath, _) => StartError::Os { action: "tie the worker to its parent", source },
+        (Step::Descriptors, _) => StartError::Os { action: "give the worker its descriptors", source },
+    }
+}
+
+fn text(text: OsString) -> Result<CString, StartError> {
+    CString::new(text.into_vec())
+        .map_err(|error| StartError::Text { what: String::from_utf8_lossy(&error.into_vec()).into_owned() })
+}
+
+/// A bare name, where `PATH` has a file of that name.
+fn in_path(program: PathBuf) -> PathBuf {
+    if program.as_os_str().as_bytes().contains(&b'/') {
+        return program;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|directory| directory.join(&program)).find(|file| file.is_file());
+    found.unwrap_or(program)
+}
+
 /// `None` when the time is over.
-fn await_answer(socket: &UnixStream, deadline: Instant) -> io::Result<Option<Answer>> {
+fn await_answer(
+    socket: &UnixStream,
+    worker: &Worker,
+    deadline: Option<Instant>,
+) -> io::Result<Option<Answer>> {
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
+        // The socket may stay open although the worker is dead, in a child that it has started.
+        let [answered, died] = poll::readable([socket.as_fd(), worker.as_fd()], deadline)?;
+        if !answered {
+            return Ok(died.then_some(Answer::None));
         }
-        socket.set_read_timeout(Some(left))?;
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        socket.set_read_timeout(left.map(|left| left.max(Duration::from_millis(1))))?;
         match handshake::receive_answer(socket) {
             Ok(answer) => return Ok(Some(answer)),
             Err(error) => match error.kind() {
@@ -222,9 +277,4 @@ fn await_answer(socket: &UnixStream, deadline: Instant) -> io::Result<Option<Ans
             },
         }
     }
-}
-
-fn reap(mut child: Child) {
-    let _ = child.kill();
-    let _ = child.wait();
 }

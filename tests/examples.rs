@@ -1,0 +1,97 @@
+//! The examples, as people run them.
+
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// Where the examples lie, built as this test was.
+fn directory() -> &'static PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // TARGET/PROFILE/deps/examples-HASH
+        let own = std::env::current_exe().unwrap();
+        let profile = own.ancestors().nth(2).unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--examples", "--target-dir"]).arg(profile.parent().unwrap());
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success());
+        profile.join("examples")
+    })
+}
+
+fn example(name: &str, arguments: &[&str]) -> Output {
+    Command::new(directory().join(name)).args(arguments).output().unwrap()
+}
+
+/// What an example that ends well prints.
+fn lines(name: &str, arguments: &[&str]) -> Vec<String> {
+    let output = example(name, arguments);
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn hello() {
+    let lines = lines("hello", &[]);
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    let processes: Vec<u32> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    assert!(processes.len() == 2 && processes[0] != processes[1], "{line}");
+}
+
+#[test]
+fn hello_has_at_most_ten_lines_a_side() {
+    let source = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hello.rs")).unwrap();
+    let sides: Vec<usize> = source.split("\nfn ").skip(1).map(|side| side.lines().count()).collect();
+    assert!(sides.len() == 2 && sides.iter().all(|&lines| lines <= 10), "{sides:?}");
+}
+
+#[test]
+fn field() {
+    let lines = lines("field", &[]);
+    assert_eq!(lines[0], "50 steps analysed, every sum was right");
+    assert!(lines[1].starts_with("400 MiB"), "{lines:?}");
+}
+
+#[test]
+fn killed_holder() {
+    let lines = lines("killed_holder", &[]);
+    assert!(lines.iter().any(|line| line.contains("[70, 0]: the sum is 70")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("repaired: [70, 30]: the sum is 100")), "{lines:?}");
+}
+
+#[test]
+fn wordcount_of_the_own_documents() {
+    let lines = lines("wordcount", &[]);
+    assert_eq!(lines.len(), 11, "{lines:?}");
+    assert!(lines[1].ends_with("  the"), "{lines:?}");
+}
+
+#[test]
+fn wordcount_of_given_files() {
+    let random = allmende::os::process::random_bytes().unwrap();
+    let path = std::env::temp_dir().join(format!("allmende-words-{:x}", u128::from_ne_bytes(random)));
+    // More than the rings hold, on one line that is longer than any message.
+    let text = format!("Ähre {}\nähre, Korn!\n{}", "halm ".repeat(100_000), "x".repeat(200_000));
+    fs::write(&path, text).unwrap();
+    let name = path.to_str().unwrap();
+    let counted = lines("wordcount", &[name, name]);
+    fs::remove_file(&path).unwrap();
+    let column: Vec<&str> = counted.iter().map(|line| line.trim()).collect();
+    assert!(column.contains(&"200000  halm") && column.contains(&"4  ähre"), "{column:.9?}");
+    assert!(column.contains(&"2  korn"), "{column:.9?}");
+}
+
+#[test]
+fn wordcount_of_a_missing_file_fails() {
+    let output = example("wordcount", &["/there/is/none"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/there/is/none"), "{output:?}");
+}
