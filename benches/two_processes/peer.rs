@@ -1,0 +1,60 @@
+//! The second process.
+
+use allmende::worker::{Current, Worker};
+use allmende::{Region, os::affinity};
+
+use crate::Result;
+use crate::control::Shared;
+use crate::messages::Rings;
+use crate::wake_ups;
+
+const REGION: &str = "bench";
+const FIGURES: &str = "figures";
+const WAKE_UPS: &str = "wake-ups";
+
+/// A second process at work; killed by the kernel when this one dies.
+pub(crate) struct Peer(Worker);
+
+impl Peer {
+    /// Starts one that serves the figures.
+    pub(crate) fn start(region: &Region, core: usize, slots: usize) -> Result<Self> {
+        Self::start_as(FIGURES, region, core, slots)
+    }
+
+    /// Starts one that serves the proof of the wake-ups.
+    pub(crate) fn start_for_wake_ups(region: &Region, core: usize) -> Result<Self> {
+        Self::start_as(WAKE_UPS, region, core, 0)
+    }
+
+    fn start_as(role: &str, region: &Region, core: usize, slots: usize) -> Result<Self> {
+        let options = Worker::same_binary(role).region(REGION, region).cpu(core).arg(slots.to_string());
+        Ok(Self(options.start()?))
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub(crate) fn wait(mut self) -> Result {
+        let status = self.0.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("the second process: {status}").into()) }
+    }
+}
+
+/// What the second process does.
+pub(crate) fn serve(current: &Current) -> Result {
+    let region = current.region(REGION)?;
+    let shared = Shared::open(region)?;
+    let control = shared.process();
+    if current.role() == WAKE_UPS {
+        return wake_ups::serve(region, control);
+    }
+    let slots = std::env::args().nth(1).ok_or("how many slots?")?.parse()?;
+    let mut rings = Rings::new(region, slots, false)?;
+    control.serve(|task, count| rings.serve(control, task, count))
+}
+
+/// Two cores for the two sides.
+pub(crate) fn cores() -> Result<(usize, usize)> {
+    match *affinity::allowed()? {
+        [first, .., last] => Ok((first, last)),
+        _ => Err("this bench needs two cores".into()),
+    }
+}
