@@ -2,7 +2,7 @@
 //!
 //! Everything in the library takes its atomics from here (`clippy.toml` refuses the rest), so that
 //! the very code that ships is the code that is modelled. Build with `--cfg allmende_loom` to get
-//! loom's, which can also be killed between any two steps: see [`model`].
+//! loom's, which can also be killed between any two steps: see `atomic/model.rs`.
 
 #[cfg(allmende_loom)]
 pub mod model;
