@@ -32,7 +32,7 @@ impl Peer {
     }
 
     /// Waits for its end, which must be a good one.
-    pub(crate) fn wait(mut self) -> Result {
+    pub(crate) fn wait(self) -> Result {
         let status = self.0.wait()?;
         if status.success() { Ok(()) } else { Err(format!("the second process: {status}").into()) }
     }
@@ -43,6 +43,7 @@ pub(crate) fn serve(current: &Current) -> Result {
     let region = current.region(REGION)?;
     let shared = Shared::open(region)?;
     let control = shared.process();
+    current.ready()?;
     if current.role() == WAKE_UPS {
         return wake_ups::serve(region, control);
     }
