@@ -128,11 +128,15 @@ fn queued(region: &Region, object: &ObjectInfo, released: u64) -> Option<u64> {
         return None;
     }
     let stride = ((object.length - DATA) / capacity) & !7;
+    if stride < 8 {
+        // Fewer bytes than stamps: all stamps of a greater stride lie within the object.
+        return None;
+    }
     let stamp = |position: u64| {
         let offset = object.offset + DATA + (position & (capacity - 1)) * stride;
         region.inner.memory.word64(offset).load(Ordering::Acquire)
     };
     let end = released.checked_add(capacity)?;
     let first_missing = (released..end).find(|&position| stamp(position) != position + 1).unwrap_or(end);
-    (stride >= 8).then_some(first_missing - released)
+    Some(first_missing - released)
 }
