@@ -1,6 +1,9 @@
 //! Everything that can be wrong with what one opens: each has an error of its own, and none of it
 //! ends in a signal, a panic or a wait.
 
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
+
 mod common;
 
 use std::fs;
