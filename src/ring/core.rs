@@ -23,7 +23,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering, compiler_fence};
 
 /// The words of a ring, wherever they lie.
 pub(crate) trait Backing {
@@ -69,9 +69,10 @@ impl Producing {
         // Acquire: pairs with the Release in `release`.
         let head = backing.released().load(Ordering::Acquire);
         let limit = head.checked_add(capacity)?;
-        // Acquire: pairs with the dead producer's commit. At most one capacity to look at.
+        // Relaxed: the stamps are a predecessor's, ordered by the taking of the role. At most one
+        // capacity to look at.
         let position =
-            (head..limit).find(|&at| backing.stamp(at).load(Ordering::Acquire) != at + 1).unwrap_or(limit);
+            (head..limit).find(|&at| backing.stamp(at).load(Ordering::Relaxed) != at + 1).unwrap_or(limit);
         Some(Self { position, limit })
     }
 
@@ -171,9 +172,8 @@ pub(crate) struct Consuming {
 impl Consuming {
     /// Takes over where the last consumer released.
     pub(crate) fn resume(backing: &impl Backing) -> Self {
-        // Acquire: pairs with the Release of a predecessor in another process.
-        let position = backing.released().load(Ordering::Acquire);
-        // Relaxed: ordered by the taking of the role.
+        // Relaxed, both: a predecessor's words, ordered by the taking of the role.
+        let position = backing.released().load(Ordering::Relaxed);
         let taken = backing.taken().load(Ordering::Relaxed);
         // A nonsensical `taken` flags at most one capacity.
         let seen_before = taken.clamp(position, position.saturating_add(backing.capacity()));
@@ -209,8 +209,10 @@ impl Consuming {
     /// Records, before anybody sees them, that the next `count` messages are handed out.
     #[inline]
     pub(crate) fn hand_out(&self, backing: &impl Backing, count: u64) {
-        // Release only so that the compiler keeps it before what the user does with the message.
-        backing.taken().store(self.position + count, Ordering::Release);
+        // Relaxed: read by a successor only, ordered by the taking of the role. But the compiler must
+        // keep it before what the user does with the message, since we may be killed in between.
+        backing.taken().store(self.position + count, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// Gives the next `count` slots back.

@@ -21,7 +21,7 @@
 #![forbid(unsafe_code)]
 
 use super::core::NoSlot;
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering, compiler_fence};
 use crate::layout::spsc::STAMP;
 use crate::layout::spsc::record::{COMMITTED, LENGTH, PADDING};
 
@@ -188,9 +188,8 @@ pub(crate) struct RecordConsumer {
 impl RecordConsumer {
     /// Takes over at the published head. `None` for an impossible one.
     pub(crate) fn resume(records: &impl Records) -> Option<Self> {
-        // Acquire: pairs with the Release of a predecessor in another process.
-        let position = records.head().load(Ordering::Acquire);
-        // Relaxed: ordered by the taking of the role.
+        // Relaxed, both: a predecessor's words, ordered by the taking of the role.
+        let position = records.head().load(Ordering::Relaxed);
         let taken = records.taken().load(Ordering::Relaxed);
         let end = position.checked_add(records.capacity())?;
         position.is_multiple_of(STAMP).then_some(Self { position, seen_before: taken.clamp(position, end) })
@@ -249,8 +248,10 @@ impl RecordConsumer {
     /// Records, before anybody sees it, that all up to and with this message is handed out.
     #[inline]
     pub(crate) fn hand_out(records: &impl Records, (position, length): (u64, u64)) {
-        // Release only so that the compiler keeps it before what the user does with the message.
-        records.taken().store(position + record_size(length), Ordering::Release);
+        // Relaxed: read by a successor only, ordered by the taking of the role. But the compiler must
+        // keep it before what the user does with the message, since we may be killed in between.
+        records.taken().store(position + record_size(length), Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// Gives everything up to and with this message back.
