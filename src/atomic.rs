@@ -11,7 +11,7 @@ pub mod model;
 pub use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 
 #[cfg(allmende_loom)]
-pub use model::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub use model::{AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 
 /// The distance that keeps two fields from sharing a cache line, and from being fetched together
 /// by a prefetcher that takes lines in pairs. One value for every target: it is part of the layout.

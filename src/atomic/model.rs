@@ -17,6 +17,9 @@ std::thread_local! {
     static DOOMED: Cell<Option<(ThreadId, u32)>> = const { Cell::new(None) };
 }
 
+/// Nothing: a model's threads take their steps, and are killed, in the order of the program.
+pub fn compiler_fence(_: Ordering) {}
+
 /// What unwinds a killed thread.
 struct Killed;
 

@@ -23,7 +23,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering, compiler_fence};
 
 /// The words of a ring, wherever they lie.
 pub(crate) trait Backing {
@@ -72,9 +72,10 @@ impl Producing {
         // Acquire: pairs with the Release in `release`.
         let head = Some(backing.released().load(Ordering::Acquire)).filter(|&head| head < MAX_POSITION)?;
         let limit = head + capacity;
-        // Acquire: pairs with the dead producer's commit. At most one capacity to look at.
+        // Relaxed: the stamps are a predecessor's, ordered by the taking of the role. At most one
+        // capacity to look at.
         let position =
-            (head..limit).find(|&at| backing.stamp(at).load(Ordering::Acquire) != at + 1).unwrap_or(limit);
+            (head..limit).find(|&at| backing.stamp(at).load(Ordering::Relaxed) != at + 1).unwrap_or(limit);
         Some(Self { position, limit })
     }
 
@@ -223,8 +224,10 @@ impl Consuming {
         // Never back: what a dead predecessor had been lent stays seen, should we die before we
         // have released it.
         let taken = (self.position + count).max(self.seen_before);
-        // Release only so that the compiler keeps it before what the user does with the message.
-        backing.taken().store(taken, Ordering::Release);
+        // Relaxed: read by a successor only, ordered by the taking of the role. But the compiler must
+        // keep it before what the user does with the message, since we may be killed in between.
+        backing.taken().store(taken, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// Gives the next `count` slots back.

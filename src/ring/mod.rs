@@ -1,7 +1,7 @@
 //! Rings: bounded queues in a region, one producer and one consumer each.
 //!
 //! [`spsc`] has typed slots of one size, [`bytes`] messages of any length. What they share (who may
-//! be producer and consumer, what becomes of the role of one that died) is in `roles`.
+//! be producer and consumer, what becomes of the role of one that died) is in `role_words` and `roles`.
 //!
 //! The algorithms (the `core` modules) know only atomics and a small backing trait, so that a model
 //! checker can run them over the heap.
@@ -11,7 +11,10 @@ pub mod bytes;
 pub(crate) mod core;
 #[cfg(not(allmende_loom))]
 pub mod error;
+#[cfg(all(test, allmende_loom))]
+mod model;
 pub(crate) mod records;
+pub(crate) mod role_words;
 #[cfg(not(allmende_loom))]
 pub(crate) mod roles;
 #[cfg(not(allmende_loom))]

@@ -21,7 +21,7 @@
 #![forbid(unsafe_code)]
 
 use super::core::{MAX_POSITION, NoSlot};
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering, compiler_fence};
 use crate::layout::spsc::STAMP;
 use crate::layout::spsc::record::{COMMITTED, LENGTH, PADDING};
 
@@ -188,9 +188,8 @@ pub(crate) struct RecordConsumer {
 impl RecordConsumer {
     /// Takes over at the published head. `None` for an impossible one.
     pub(crate) fn resume(records: &impl Records) -> Option<Self> {
-        // Acquire: pairs with the Release of a predecessor in another process.
-        let position = records.head().load(Ordering::Acquire);
-        // Relaxed: ordered by the taking of the role.
+        // Relaxed, both: a predecessor's words, ordered by the taking of the role.
+        let position = records.head().load(Ordering::Relaxed);
         let taken = records.taken().load(Ordering::Relaxed);
         if position >= MAX_POSITION || !position.is_multiple_of(STAMP) {
             return None;
@@ -255,8 +254,10 @@ impl RecordConsumer {
         // Never back: what a dead predecessor had been lent stays seen, should we die before we
         // have released it.
         let taken = (position + record_size(length)).max(self.seen_before);
-        // Release only so that the compiler keeps it before what the user does with the message.
-        records.taken().store(taken, Ordering::Release);
+        // Relaxed: read by a successor only, ordered by the taking of the role. But the compiler must
+        // keep it before what the user does with the message, since we may be killed in between.
+        records.taken().store(taken, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// Gives everything up to and with this message back.

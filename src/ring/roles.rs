@@ -1,33 +1,16 @@
-//! Who is producer and who is consumer of a ring, and how each learns that the other is gone.
-//!
-//! ```text
-//!   NEVER ──take──► held ──drop──► LEFT ──take──► held …
-//!                    │ killed
-//!                    ▼
-//!            held by a dead one ──take (asks the kernel)──► held
-//!                    └─sweep──► DIED ──take──► held
-//! ```
-//!
-//! A peer that waits looks at the other's role at the end of each slice. One that does not wait, a
-//! producer with free slots, would never look: so whoever marks the consumer's role also sets the
-//! SLEEPERS bit of the eventcount that the producer loads after every message, and the producer
-//! looks when it finds nobody asleep there.
+//! The roles of a ring in a region: taking, leaving and sweeping them. The algorithm is in
+//! [`super::role_words`].
 
 use std::sync::Arc;
 
 use super::error::RoleError;
+use super::role_words::{self, EndWords, NotTaken};
+pub(crate) use super::role_words::{End, Peer};
 use crate::atomic::{AtomicU32, Ordering};
-use crate::layout::owner::{self, Owner};
-use crate::layout::spsc::{CONSUMER, CONSUMER_EVENT, PRODUCER, PRODUCER_EVENT, role};
+use crate::layout::owner::Owner;
+use crate::layout::spsc::{CONSUMER, CONSUMER_EVENT, PRODUCER, PRODUCER_EVENT};
 use crate::region::{AccessError, Inner, Liveness, Memory, Object};
-use crate::sync::eventcount::{EventCount, SLEEPERS};
-
-/// One end of a ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Producer,
-    Consumer,
-}
+use crate::sync::eventcount::EventCount;
 
 impl End {
     fn role(self) -> u64 {
@@ -59,15 +42,6 @@ impl End {
     }
 }
 
-/// What has become of the other end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peer {
-    /// It is there, or has never been: wait for it.
-    Expected,
-    Left,
-    Died,
-}
-
 fn role_word<'a>(memory: &'a Memory, object: &Object, end: End) -> &'a AtomicU32 {
     memory.word32(object.offset + end.role())
 }
@@ -92,25 +66,12 @@ impl Role {
     /// Takes the role of `end`, from nobody or from the dead.
     pub(crate) fn take(inner: &Arc<Inner>, object: Object, end: End) -> Result<Self, RoleError> {
         inner.check_access()?;
-        let me = inner.me()?.bits();
+        let me = inner.me()?;
         let word = role_word(&inner.memory, &object, end);
-        loop {
-            // Acquire: pairs with the Release of the predecessor's leaving or sweep.
-            let now = word.load(Ordering::Acquire);
-            if let Some(owner) = Owner::from_word(now) {
-                match inner.liveness(owner) {
-                    Liveness::Dead => {}
-                    Liveness::Impossible => return Err(AccessError::Corrupt.into()),
-                    Liveness::Alive | Liveness::Unknown => {
-                        return Err(RoleError::Taken { role: end.name(), slot: owner.slot() });
-                    }
-                }
-            }
-            // AcqRel: as above, and whoever finds us in the role finds us attached.
-            if word.compare_exchange(now, me, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                break;
-            }
-        }
+        role_words::take(word, me, |owner| inner.liveness(owner)).map_err(|why| match why {
+            NotTaken::Taken(owner) => RoleError::Taken { role: end.name(), slot: owner.slot() },
+            NotTaken::Corrupt => AccessError::Corrupt.into(),
+        })?;
         // SAFETY: the words lie in the mapping that `inner` keeps mapped for as long as this `Role`,
         // and the references are private to it: 'static stands for "as long as `inner`".
         let keep = |word: &AtomicU32| unsafe { std::ptr::NonNull::from(word).as_ref() };
@@ -140,12 +101,7 @@ impl Role {
     /// What the other end's role word says, without asking the kernel.
     #[inline]
     pub(crate) fn peer(&self) -> Peer {
-        // Acquire: pairs with the Release in `leave`: all that it did before is to be seen.
-        match self.others_word.load(Ordering::Acquire) {
-            role::LEFT => Peer::Left,
-            role::DIED => Peer::Died,
-            _ => Peer::Expected,
-        }
+        role_words::peer(self.others_word)
     }
 
     /// The same, asking the kernel about one that seems to be there; a dead one is swept.
@@ -170,41 +126,27 @@ impl Drop for Role {
         if self.inner.forked() {
             return;
         }
-        leave(&self.inner.memory, &self.object, self.end, role::LEFT);
+        words(&self.inner.memory, &self.object, self.end).leave(wake_all);
     }
 }
 
-/// Marks the role as given up and tells the other end, asleep or not.
-fn leave(memory: &Memory, object: &Object, end: End, state: u32) {
-    // Release: pairs with the Acquire in `peer`.
-    role_word(memory, object, end).store(state, Ordering::Release);
-    announce(memory, object, end);
+fn words<'a>(memory: &'a Memory, object: &Object, end: End) -> EndWords<'a> {
+    EndWords {
+        end,
+        role: role_word(memory, object, end),
+        event: event_word(memory, object, end),
+        others_event: event_word(memory, object, end.other()),
+    }
 }
 
-/// Tells the other end, asleep or not, to look at the role of `end`.
-fn announce(memory: &Memory, object: &Object, end: End) {
-    // One that sleeps: the count moves on, so that it cannot be about to fall asleep either.
-    let event = event_word(memory, object, end.other());
-    event.fetch_add(2, Ordering::Release);
+fn wake_all(event: &AtomicU32) {
     crate::os::futex::wake(event, u32::MAX);
-    if end == End::Consumer {
-        // A producer that does not wait at all: see the module's head.
-        event_word(memory, object, end).fetch_or(SLEEPERS, Ordering::Release);
-    }
 }
 
 /// Takes `dead` out of the roles that it holds.
 pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
     for end in [End::Producer, End::Consumer] {
-        let word = role_word(memory, object, end);
-        // Relaxed: a guess, which the compare-and-swap confirms. AcqRel: passes on what the dead did.
-        let now = word.load(Ordering::Relaxed);
-        let taken = now & owner::MASK == dead.bits()
-            && word.compare_exchange(now, role::DIED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        // A sweep or a leaving that was itself killed half-way may have marked but not announced.
-        if taken || now == role::DIED || now == role::LEFT {
-            announce(memory, object, end);
-        }
+        words(memory, object, end).sweep(dead, wake_all);
     }
 }
 

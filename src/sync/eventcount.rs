@@ -70,10 +70,10 @@ impl EventCount<'_> {
         // Relaxed: a guess, which the compare-and-swap confirms.
         let mut word = self.0.load(Ordering::Relaxed);
         while word & SLEEPERS != 0 {
-            // Release: pairs with the Acquire in `prepare`: who sees the new sequence number and
-            // then looks at its condition sees what was stored before. +1 clears the flag and
-            // carries into the count.
-            match self.0.compare_exchange(word, word.wrapping_add(1), Ordering::Release, Ordering::Relaxed) {
+            // Acquire: pairs with the Release in `EndWords::announce`: who clears a flag that was set
+            // to tell of a change sees that change. What this sender stored comes before by the
+            // barrier. +1 clears the flag and carries into the count.
+            match self.0.compare_exchange(word, word.wrapping_add(1), Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => {
                     platform.wake(self.0, u32::MAX);
                     return;
@@ -86,7 +86,8 @@ impl EventCount<'_> {
 
     /// Announces a sleeper; the condition must be looked at once more before [`Self::sleep`].
     pub(crate) fn prepare(self, platform: &impl Platform) -> u32 {
-        // Acquire: pairs with the Release in `notify_sleepers`.
+        // Acquire: pairs with the Release in `EndWords::announce`, which has no barrier. (Behind
+        // `notify` stand the barriers: who finds the flag clear looks after the sender's store.)
         let ticket = self.0.fetch_or(SLEEPERS, Ordering::Acquire) | SLEEPERS;
         platform.heavy_barrier();
         ticket

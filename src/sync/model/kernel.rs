@@ -56,6 +56,10 @@ impl Kernel {
         self.dead[slot as usize].load(Ordering::Acquire)
     }
 
+    pub(crate) fn the_dead(&self) -> impl Iterator<Item = u32> {
+        (0..PARTICIPANTS).filter(|&slot| self.is_dead(slot))
+    }
+
     fn die(&self, slot: u32) {
         self.dead[slot as usize].store(true, Ordering::Release);
         let mut sleepers = self.sleepers.lock().expect("the kernel does not panic");
@@ -98,6 +102,11 @@ impl Process {
 
     pub(crate) fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// From now on no slice expires that an earlier death would have let expire.
+    pub(crate) fn spend_slices(&self) {
+        self.slices.set(self.kernel.sleepers.lock().expect("the kernel does not panic").deaths);
     }
 
     /// Lives `life`, is killed after so many steps, and is dead then. `None` if it was killed;
