@@ -350,6 +350,8 @@ pub fn main(tests: &[Named], children: &[Named]) -> ExitCode {
             filtered += 1;
             continue;
         }
+        // Whatever hangs is ended by SIGALRM, and its children with it.
+        nix::unistd::alarm::set(if full() { 7200 } else { 300 });
         let started = Instant::now();
         let before = traces();
         let good = std::panic::catch_unwind(test).is_ok();
@@ -373,7 +375,7 @@ pub fn main(tests: &[Named], children: &[Named]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn map(region: &allmende::Region) -> memmap2::MmapRaw {
+pub fn map(region: &allmende::Region) -> memmap2::MmapRaw {
     let length = usize::try_from(region.size()).unwrap();
     memmap2::MmapOptions::new().len(length).map_raw(&region.descriptor()).unwrap()
 }
