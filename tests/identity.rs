@@ -2,6 +2,9 @@
 //! copy of the library comes and goes, all descriptors are closed, a child is forked, everything
 //! stands still), and the killed are known dead at once.
 
+// Numbers of tests are small, and their names may be alike.
+#![allow(clippy::cast_possible_truncation, clippy::similar_names)]
+
 mod common;
 
 use std::ffi::{CStr, CString};

@@ -3,6 +3,9 @@
 //! After every death the survivors must go on within two wait slices, nothing that was committed may
 //! be lost or torn, and what is delivered twice must be flagged.
 
+// Numbers of tests are small, and their names may be alike.
+#![allow(clippy::cast_possible_truncation, clippy::similar_names)]
+
 mod common;
 
 use std::mem::MaybeUninit;
@@ -262,7 +265,7 @@ fn holders_of_a_lock_that_others_wait_for() {
         most_sleeps = most_sleeps.max(sleeps.unwrap());
     }
     drop(waiters);
-    assert!(consistent(&*mutex.lock_timeout(common::FOREVER).unwrap_or_else(|error| match error {
+    assert!(consistent(&mutex.lock_timeout(common::FOREVER).unwrap_or_else(|error| match error {
         LockError::OwnerDied(suspect) => suspect.mark_consistent(),
         other => panic!("{other}"),
     })));
@@ -428,7 +431,7 @@ fn kill_amid(victim: &mut Process, round: u64, region: &Region, random: &mut Ran
         wait_a_random_moment(random);
     }
     victim.kill_without_waiting();
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         until("the victim is swept", || region.sweep().unwrap() == 1);
     }
 }

@@ -4,6 +4,9 @@
 //! A death is played here: a loan that is forgotten and a role that is given up leave in the region
 //! what a kill between "lent out" and "released" leaves. Real kills are in `kill_storm`.
 
+// Numbers of tests are small, and their names may be alike.
+#![allow(clippy::cast_possible_truncation, clippy::similar_names)]
+
 mod common;
 
 use std::collections::VecDeque;
@@ -133,9 +136,9 @@ impl Ends {
                 assert_eq!(Some(&*loan), self.model.queue.front());
                 assert_eq!(loan.seen_before(), self.model.seen > 0);
                 if die {
-                    forget(loan)
+                    forget(loan);
                 } else {
-                    drop(loan)
+                    drop(loan);
                 }
                 !die
             }

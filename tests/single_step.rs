@@ -9,6 +9,9 @@
 //! Each kill point is reached in a new process. With the small counts a stride is chosen so that
 //! every operation takes a few seconds; its offset is random.
 
+// Numbers of tests are small, and their names may be alike.
+#![allow(clippy::cast_possible_truncation, clippy::similar_names)]
+
 mod common;
 
 use std::os::fd::AsFd;
@@ -163,13 +166,13 @@ impl<W> Operation<'_, W> {
             self.kill(pid);
             (self.check)(world);
         };
-        let (kills, stride) = self.kill_at_all(instructions, kill_at);
+        let (kills, stride) = Self::kill_at_all(instructions, kill_at);
         let name = self.name;
         say(&format!("  {name}: {kills} kill points of {instructions} instructions (stride {stride})"));
     }
 
     /// Kills at as many of `points` as there is time for, evenly, and says how many and how far apart.
-    fn kill_at_all(&self, points: u64, kill_at: impl Fn(u64)) -> (u64, u64) {
+    fn kill_at_all(points: u64, kill_at: impl Fn(u64)) -> (u64, u64) {
         let started = Instant::now();
         let stride = if full() {
             1
@@ -201,7 +204,7 @@ impl<W> Operation<'_, W> {
             self.kill(pid);
             (self.check)(world);
         };
-        let (kills, stride) = self.kill_at_all(points.len() as u64, kill_at);
+        let (kills, stride) = Self::kill_at_all(points.len() as u64, kill_at);
         let (name, of) = (self.name, points.len());
         say(&format!("  {name}: {kills} kill points of {of} traces (stride {stride})"));
     }
@@ -291,6 +294,7 @@ impl Picture {
     }
 
     fn changed(&mut self) -> bool {
+        #[allow(clippy::cast_ptr_alignment, reason = "a mapping starts at a page")]
         let base = self.map.as_ptr().cast::<u64>();
         let mut changed = false;
         for (index, word) in self.words.iter_mut().enumerate() {
@@ -734,7 +738,7 @@ fn sending_bytes_world(before: u64, sleeping: bool) -> Sending<bytes::Consumer> 
     let region = small_region();
     let ring = bytes::Ring::create(&region, "ring", BYTES).unwrap();
     let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
-    for number in 0..before + 1 {
+    for number in 0..=before {
         producer.push(&text(number)).unwrap();
         if number < before {
             assert_eq!(number_of_text(&consumer.try_receive().unwrap()), number);

@@ -5,8 +5,8 @@
 //! A test binary of this kind ends in `fn main() { common::main(TESTS, CHILDREN) }`. Started as
 //! `BINARY child NAME …` it runs one of its children instead of its tests.
 
-// Each test binary uses a part of this.
-#![allow(dead_code)]
+// Each test binary uses a part of this; words of mapped pages are reached through byte pointers.
+#![allow(dead_code, clippy::cast_ptr_alignment)]
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -22,7 +22,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// Far longer than anything here takes, on however busy a machine.
-pub const FOREVER: Duration = Duration::from_secs(60);
+pub const FOREVER: Duration = Duration::from_mins(1);
 /// Descriptors are passed to children at these numbers, in order.
 const FIRST_DESCRIPTOR: RawFd = 100;
 
@@ -117,7 +117,7 @@ impl Journal {
 
     pub fn new() -> Self {
         let descriptor = allmende::os::memfd::create("journal", false).unwrap();
-        nix::unistd::ftruncate(&descriptor, 8 * Self::WORDS as i64).unwrap();
+        nix::unistd::ftruncate(&descriptor, i64::try_from(8 * Self::WORDS).unwrap()).unwrap();
         Self::over(descriptor)
     }
 
@@ -330,7 +330,9 @@ pub fn main(tests: &[Named], children: &[Named]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if arguments.iter().any(|argument| argument == "--list") {
-        tests.iter().for_each(|(name, _)| say(&format!("{name}: test")));
+        for (name, _) in tests {
+            say(&format!("{name}: test"));
+        }
         return ExitCode::SUCCESS;
     }
     if arguments.iter().any(|argument| argument == "--ignored") {
@@ -361,9 +363,9 @@ pub fn main(tests: &[Named], children: &[Named]) -> ExitCode {
             say(&format!("it left traces. Before:\n{before}\nAfter:\n{after}"));
         }
         if good && clean {
-            passed += 1
+            passed += 1;
         } else {
-            failed += 1
+            failed += 1;
         }
         let verdict = if good && clean { "ok" } else { "FAILED" };
         say(&format!("test {name} ... {verdict} ({:.1} s)", started.elapsed().as_secs_f64()));
