@@ -16,6 +16,9 @@ static ATTACHED: Mutex<Vec<Region>> = Mutex::new(Vec::new());
 /// Attaches to the region behind `descriptor`, uses a lock and a ring in it, and stays attached.
 /// Returns its slot, or -1.
 ///
+/// # Panics
+/// When a ring gives back another message than it was given.
+///
 /// # Safety
 /// `descriptor` must be open.
 #[unsafe(no_mangle)]

@@ -125,6 +125,8 @@ macro_rules! refused {
     };
 }
 
+type Change = fn(&mut Header);
+
 fn headers() {
     let good = sample_bytes();
     drop(attach(&good).unwrap());
@@ -138,7 +140,6 @@ fn headers() {
     // A newer minor version may have more, and is none the worse.
     drop(attach(&with_header(&good, |h| h.minor = 7)).unwrap());
 
-    type Change = fn(&mut Header);
     let damages: &[(&str, Change)] = &[
         ("flags", |h| h.flags |= flags::KNOWN + 1),
         ("participants: none", |h| h.participants = 0),
@@ -450,7 +451,7 @@ fn wrong_objects() {
         refused!(Mutex::<u64>::open(&region, name), ObjectError::InvalidName { .. });
         refused!(Event::open_or_create(&region, name), ObjectError::InvalidName { .. });
     }
-    refused!(Mutex::<[u64; 4096]>::create(&region, "large", &[0; 4096]), ObjectError::NoSpace { .. });
+    refused!(Mutex::<[u64; 2000]>::create(&region, "large", &[0; 2000]), ObjectError::NoSpace { .. });
     refused!(spsc::Ring::<u64>::create(&region, "large", 4096), ObjectError::NoSpace { .. });
     refused!(bytes::Ring::create(&region, "large", 1 << 30), ObjectError::NoSpace { .. });
     for capacity in [0, (1 << 40) + 1, usize::MAX] {
@@ -571,7 +572,7 @@ fn more_than_a_file_system_has() {
         check(error(Region::create().size(40 << 20).named("second")), 40 << 20);
         // Somebody else takes all that is left.
         let mut rest = fs::File::create(place.0.join("rest")).unwrap();
-        while std::io::Write::write(&mut rest, &[1; 65536]).is_ok_and(|written| written > 0) {}
+        while std::io::Write::write(&mut rest, &[1; 4096]).is_ok_and(|written| written > 0) {}
         let ring = bytes::Ring::create(&first, "ring", 32 << 20).unwrap();
         let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
         let text = vec![7; 1 << 20];
@@ -744,7 +745,7 @@ fn use_it(region: &Region) {
         match mutex.try_lock() {
             Ok(mut guard) => *guard = guard.wrapping_add(1),
             Err(LockError::OwnerDied(suspect) | LockError::Poisoned(suspect)) => {
-                drop(suspect.mark_consistent())
+                drop(suspect.mark_consistent());
             }
             Err(_) => {}
         }
@@ -803,7 +804,7 @@ fn random_headers() {
     let (mut attached, rounds) = (0, count(4_000, 100_000));
     for round in 0..rounds {
         let mut bytes = good.clone();
-        for _ in 0..1 + random.below(4) {
+        for _ in 0..=random.below(4) {
             let within = if random.below(4) == 0 { 4096 } else { 248 };
             let at = usize::try_from(random.below(within)).unwrap();
             bytes[at] = match random.below(4) {
@@ -843,7 +844,7 @@ fn random_tables_and_objects() {
         let mut bytes = good.clone();
         let areas = [header.participants_offset, header.directory_offset, header.data_offset];
         let area = usize::try_from(areas[usize::try_from(random.below(3)).unwrap()]).unwrap();
-        for _ in 0..1 + random.below(24) {
+        for _ in 0..=random.below(24) {
             let reach = if random.below(2) == 0 { 640 } else { used - area };
             let at = (area + usize::try_from(random.below(reach as u64)).unwrap()).min(used - 1) & !7;
             let word = match random.below(6) {

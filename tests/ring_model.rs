@@ -136,9 +136,9 @@ impl Ends {
                 assert_eq!(Some(&*loan), self.model.queue.front());
                 assert_eq!(loan.seen_before(), self.model.seen > 0);
                 if die {
-                    forget(loan)
+                    forget(loan);
                 } else {
-                    drop(loan)
+                    drop(loan);
                 }
                 !die
             }

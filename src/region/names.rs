@@ -218,6 +218,11 @@ impl Directory {
 
     /// Removes the name if it still means the file `id`; the user's own directory, too, when empty.
     pub(super) fn remove(&self, id: FileId) {
+        self.remove_name(id);
+        self.remove_directory_if_empty();
+    }
+
+    fn remove_name(&self, id: FileId) {
         let name = self.place.name.as_str();
         let same = fstatat(self.lock.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileId { device: stat.st_dev, inode: stat.st_ino } == id);
@@ -225,7 +230,6 @@ impl Directory {
             // Nothing is lost when this fails: the name is found abandoned at its next use.
             let _ = unlinkat(self.lock.as_fd(), name, UnlinkatFlags::NoRemoveDir);
         }
-        self.remove_directory_if_empty();
     }
 
     /// Removes the user's own directory when no name is left in it (else this does nothing).
@@ -244,7 +248,8 @@ impl Directory {
                 && (0..header.participants).all(|slot| matches!(byte_lock::is_locked(&fd, slot), Ok(false)))
         });
         if abandoned && let Ok(id) = FileId::of(&fd) {
-            self.remove(id);
+            // The directory stays: the name is about to be given anew in it.
+            self.remove_name(id);
         }
         abandoned
     }

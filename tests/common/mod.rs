@@ -24,7 +24,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// Far longer than anything here takes, on however busy a machine.
-pub const FOREVER: Duration = Duration::from_secs(60);
+pub const FOREVER: Duration = Duration::from_mins(1);
 /// Descriptors are passed to children at these numbers, in order.
 const FIRST_DESCRIPTOR: RawFd = 100;
 
@@ -119,7 +119,7 @@ impl Journal {
 
     pub fn new() -> Self {
         let descriptor = allmende::os::memfd::create("journal", false).unwrap();
-        nix::unistd::ftruncate(&descriptor, 8 * Self::WORDS as i64).unwrap();
+        nix::unistd::ftruncate(&descriptor, i64::try_from(8 * Self::WORDS).unwrap()).unwrap();
         Self::over(descriptor)
     }
 
@@ -332,7 +332,9 @@ pub fn main(tests: &[Named], children: &[Named]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if arguments.iter().any(|argument| argument == "--list") {
-        tests.iter().for_each(|(name, _)| say(&format!("{name}: test")));
+        for (name, _) in tests {
+            say(&format!("{name}: test"));
+        }
         return ExitCode::SUCCESS;
     }
     if arguments.iter().any(|argument| argument == "--ignored") {
@@ -352,6 +354,8 @@ pub fn main(tests: &[Named], children: &[Named]) -> ExitCode {
             filtered += 1;
             continue;
         }
+        // Whatever hangs is ended by SIGALRM, and its children with it.
+        nix::unistd::alarm::set(if full() { 7200 } else { 300 });
         let started = Instant::now();
         let before = traces();
         let good = std::panic::catch_unwind(test).is_ok();
@@ -361,9 +365,9 @@ pub fn main(tests: &[Named], children: &[Named]) -> ExitCode {
             say(&format!("it left traces. Before:\n{before}\nAfter:\n{after}"));
         }
         if good && clean {
-            passed += 1
+            passed += 1;
         } else {
-            failed += 1
+            failed += 1;
         }
         let verdict = if good && clean { "ok" } else { "FAILED" };
         say(&format!("test {name} ... {verdict} ({:.1} s)", started.elapsed().as_secs_f64()));
@@ -375,7 +379,7 @@ pub fn main(tests: &[Named], children: &[Named]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn map(region: &allmende::Region) -> memmap2::MmapRaw {
+pub fn map(region: &allmende::Region) -> memmap2::MmapRaw {
     let length = usize::try_from(region.size()).unwrap();
     memmap2::MmapOptions::new().len(length).map_raw(&region.descriptor()).unwrap()
 }
