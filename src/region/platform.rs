@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::attach::Inner;
-use crate::atomic::{AtomicU32, Ordering, compiler_fence, fence};
+use crate::atomic::{AtomicU32, Ordering, fence};
 use crate::layout::owner::Owner;
 use crate::os::{futex, membarrier};
-use crate::sync::platform::{Liveness, Platform, Woken, thread_number};
+use crate::sync::platform::{Liveness, Platform, Woken, light_barrier, thread_number};
 
 impl Platform for Inner {
     #[inline]
@@ -32,13 +32,7 @@ impl Platform for Inner {
 
     #[inline]
     fn light_barrier(&self) {
-        if self.fenced() {
-            fence(Ordering::SeqCst);
-        } else {
-            // Keeps the compiler from moving the look before the store; the core is kept from it by
-            // the sleeper's `membarrier`.
-            compiler_fence(Ordering::SeqCst);
-        }
+        light_barrier(self.fenced());
     }
 
     fn heavy_barrier(&self) {

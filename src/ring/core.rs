@@ -85,6 +85,12 @@ impl Producing {
         self.position
     }
 
+    /// How many slots are known to be free, without a look.
+    #[inline]
+    pub(crate) fn known_free(&self) -> u64 {
+        self.limit - self.position
+    }
+
     /// The position of a slot that is free.
     #[inline]
     pub(crate) fn claim(&mut self, backing: &impl Backing) -> Result<u64, NoSlot> {

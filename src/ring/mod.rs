@@ -8,6 +8,7 @@
 
 #[cfg(not(allmende_loom))]
 pub mod bytes;
+mod cache;
 pub(crate) mod core;
 #[cfg(not(allmende_loom))]
 pub mod error;

@@ -9,8 +9,10 @@ pub(crate) use super::role_words::{End, Peer};
 use crate::atomic::{AtomicU32, Ordering};
 use crate::layout::owner::Owner;
 use crate::layout::spsc::{CONSUMER, CONSUMER_EVENT, PRODUCER, PRODUCER_EVENT};
+use crate::os::fork_guard::ForkGuard;
 use crate::region::{AccessError, Inner, Liveness, Memory, Object};
 use crate::sync::eventcount::EventCount;
+use crate::sync::platform::light_barrier;
 
 impl End {
     fn role(self) -> u64 {
@@ -56,7 +58,9 @@ pub(crate) struct Role {
     inner: Arc<Inner>,
     object: Object,
     end: End,
-    /// The eventcounts, found once: the hot paths use them at every message.
+    // Found once: the hot paths use them at every message.
+    guard: ForkGuard,
+    fenced: bool,
     own_event: &'static AtomicU32,
     peer_event: &'static AtomicU32,
     others_word: &'static AtomicU32,
@@ -78,12 +82,34 @@ impl Role {
         let own_event = keep(event_word(&inner.memory, &object, end));
         let peer_event = keep(event_word(&inner.memory, &object, end.other()));
         let others_word = keep(role_word(&inner.memory, &object, end.other()));
-        Ok(Self { inner: inner.clone(), object, end, own_event, peer_event, others_word })
+        let (guard, fenced) = (inner.fork_guard(), inner.fenced());
+        Ok(Self { inner: inner.clone(), object, end, guard, fenced, own_event, peer_event, others_word })
     }
 
     #[inline]
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
+    }
+
+    /// Whether this is a forked child, which must touch nothing shared.
+    #[inline]
+    pub(crate) fn forked(&self) -> bool {
+        self.guard.forked()
+    }
+
+    /// Whether the other end sleeps, or is to be looked at; to be asked after the store that it waits for.
+    #[inline]
+    pub(crate) fn peer_sleeps(&self) -> bool {
+        light_barrier(self.fenced);
+        self.peer_event().sleepers()
+    }
+
+    /// Wakes the other end if it sleeps; to be called after the store that it waits for.
+    #[inline]
+    pub(crate) fn notify_peer(&self) {
+        if self.peer_sleeps() {
+            self.peer_event().notify_sleepers(self.inner());
+        }
     }
 
     /// The eventcount on which this end sleeps.
@@ -123,7 +149,7 @@ impl Role {
 
 impl Drop for Role {
     fn drop(&mut self) {
-        if self.inner.forked() {
+        if self.forked() {
             return;
         }
         words(&self.inner.memory, &self.object, self.end).leave(wake_all);

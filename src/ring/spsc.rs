@@ -28,6 +28,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cache;
 use super::core::{Backing, Consuming, Producing};
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::roles::{End, Peer, Role, initialise};
@@ -112,7 +113,7 @@ impl<T: Payload> Ring<T> {
     pub fn consumer(&self) -> Result<Consumer<T>, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
         let core = Consuming::resume(&self.slots).ok_or(AccessError::Corrupt)?;
-        Ok(Consumer { core, slots: self.slots, role, wait: Wait::default() })
+        Ok(Consumer { core, slots: self.slots, role, wait: Wait::default(), streak: 0 })
     }
 }
 
@@ -121,6 +122,16 @@ impl<T> fmt::Debug for Ring<T> {
         f.debug_struct("Ring").field("object", &self.object).finish_non_exhaustive()
     }
 }
+
+/// Bytes of a cache line.
+const LINE: u64 = 64;
+
+/// A consumer that has received so many messages without finding the ring empty reads a stream.
+const STREAM: u32 = 16;
+/// In a stream, the consumer takes the lines of the slot so far ahead from the producer, as if to
+/// write there. The producer gets them back from one owner, when it writes the next lap: that is
+/// several times quicker than from two that share them.
+const AHEAD: u64 = 16;
 
 /// The mapped words and slots of a ring. Valid as long as the `Inner` that lies beside it.
 struct Slots<T> {
@@ -173,6 +184,30 @@ impl<T> Slots<T> {
         unsafe {
             self.base.add(offset as usize).cast::<AtomicU64>().as_ref()
         }
+    }
+
+    /// Asks for the slot's second line, if it has one: to be said with every look at the stamp, so that
+    /// both lines travel at once.
+    #[inline(always)]
+    fn will_read(&self, position: u64) {
+        if Self::STRIDE > LINE {
+            cache::will_read(self.slot(position).wrapping_add(LINE as usize));
+        }
+    }
+
+    /// Takes the lines of a slot from the producer before they are read: see [`AHEAD`].
+    #[inline(always)]
+    fn take_lines(&self, position: u64) {
+        let slot = self.slot(position);
+        cache::take_line(slot);
+        if Self::STRIDE > LINE {
+            cache::take_line(slot.wrapping_add(LINE as usize));
+        }
+    }
+
+    #[inline]
+    fn slot(&self, position: u64) -> *const u8 {
+        self.stamp(position).as_ptr().cast_const().cast()
     }
 
     /// Where the payload of `position` lies.
@@ -245,11 +280,11 @@ impl<T: Payload> Producer<T> {
     ///
     /// # Errors
     /// See [`TryPushError`]; it gives the value back.
-    #[inline]
+    #[inline(always)]
     pub fn try_push(&mut self, value: T) -> Result<(), TryPushError<T>> {
         match self.claim_position() {
             Ok(position) => {
-                self.write(position, &value);
+                self.write(position, value);
                 self.publish();
                 Ok(())
             }
@@ -261,7 +296,7 @@ impl<T: Payload> Producer<T> {
     ///
     /// # Errors
     /// See [`PushError`]; it gives the value back.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, value: T) -> Result<(), PushError<T>> {
         self.push_until(value, None)
     }
@@ -274,11 +309,11 @@ impl<T: Payload> Producer<T> {
         self.push_until(value, Instant::now().checked_add(time))
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_until(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PushError<T>> {
         match self.claim_until(deadline) {
             Ok(position) => {
-                self.write(position, &value);
+                self.write(position, value);
                 self.publish();
                 Ok(())
             }
@@ -297,7 +332,7 @@ impl<T: Payload> Producer<T> {
         for value in values {
             match self.claim_position() {
                 Ok(position) => {
-                    self.write(position, value);
+                    self.write(position, *value);
                     self.core.commit(&self.slots);
                     sent += 1;
                 }
@@ -350,47 +385,60 @@ impl<T: Payload> Producer<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim_position(&mut self) -> Result<u64, NoSpace> {
-        if self.role.inner().forked() {
+        if self.free_at_hand() { Ok(self.core.position()) } else { self.look_for_space() }
+    }
+
+    #[inline(always)]
+    fn claim_until(&mut self, deadline: Option<Instant>) -> Result<u64, NoSpace> {
+        if self.free_at_hand() { Ok(self.core.position()) } else { self.wait_for_space(deadline) }
+    }
+
+    /// Whether a slot is known to be free, and this process may use it.
+    #[inline(always)]
+    fn free_at_hand(&self) -> bool {
+        self.core.known_free() > 0 && !self.role.forked()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_for_space(&mut self) -> Result<u64, NoSpace> {
+        if self.role.forked() {
             return Err(NoSpace::Access(AccessError::Forked));
         }
         self.core.claim(&self.slots).map_err(|no_slot| waiting::why_no_space(&self.role, no_slot))
     }
 
-    #[inline]
-    fn claim_until(&mut self, deadline: Option<Instant>) -> Result<u64, NoSpace> {
-        if self.role.inner().forked() {
+    #[cold]
+    #[inline(never)]
+    fn wait_for_space(&mut self, deadline: Option<Instant>) -> Result<u64, NoSpace> {
+        if self.role.forked() {
             return Err(NoSpace::Access(AccessError::Forked));
         }
         let Self { core, slots, wait, role } = self;
-        core.claim_published(slots).or_else(|_| {
-            waiting::for_space(role, *wait, deadline, |look| match look {
-                Look::Exact => core.claim(slots),
-                Look::Cheap => core.claim_published(slots),
-            })
+        waiting::for_space(role, *wait, deadline, |look| match look {
+            Look::Exact => core.claim(slots),
+            Look::Cheap => core.claim_published(slots),
         })
     }
 
-    #[inline]
-    fn write(&mut self, position: u64, value: &T) {
+    #[inline(always)]
+    fn write(&mut self, position: u64, value: T) {
         // SAFETY: `claim` gave this producer the slot, which nobody reads before its stamp; in
         // bounds and aligned (see `payload`).
-        unsafe { self.slots.payload(position).write(*value) };
+        unsafe { self.slots.payload(position).write(value) };
     }
 
-    #[inline]
+    #[inline(always)]
     fn publish(&mut self) {
         self.core.commit(&self.slots);
         self.look_for_sleepers();
     }
 
-    #[inline]
+    #[inline(always)]
     fn look_for_sleepers(&mut self) {
-        let inner = self.role.inner();
-        let event = self.role.peer_event();
-        crate::sync::platform::Platform::light_barrier(inner);
-        if event.sleepers() {
+        if self.role.peer_sleeps() {
             self.somebody_sleeps_or_left();
         }
     }
@@ -422,7 +470,7 @@ impl<T: Payload> Claim<'_, T> {
     /// Sends what was written. In a forked child this does nothing: the claim is the parent's.
     #[inline]
     pub fn commit(self) {
-        if !self.producer.role.inner().forked() {
+        if !self.producer.role.forked() {
             self.producer.publish();
         }
     }
@@ -450,6 +498,8 @@ pub struct Consumer<T: Payload> {
     core: Consuming,
     slots: Slots<T>,
     wait: Wait,
+    /// How many messages were received since the ring was found empty.
+    streak: u32,
     role: Role,
 }
 
@@ -480,7 +530,7 @@ impl<T: Payload> Consumer<T> {
     ///
     /// # Errors
     /// See [`TryPopError`].
-    #[inline]
+    #[inline(always)]
     pub fn try_pop(&mut self) -> Result<T, TryPopError> {
         self.next_ready()?;
         Ok(self.take())
@@ -490,7 +540,7 @@ impl<T: Payload> Consumer<T> {
     ///
     /// # Errors
     /// See [`PopError`]: all that was sent is received before it is said that the producer is gone.
-    #[inline]
+    #[inline(always)]
     pub fn pop(&mut self) -> Result<T, PopError> {
         self.wait_for_message(None)?;
         Ok(self.take())
@@ -571,43 +621,66 @@ impl<T: Payload> Consumer<T> {
         Ok(Batch { consumer: self, count })
     }
 
-    #[inline]
+    #[inline(always)]
     fn next_ready(&mut self) -> Result<(), TryPopError> {
-        if self.role.inner().forked() {
+        if self.message_at_hand() { Ok(()) } else { self.look_for_message() }
+    }
+
+    #[inline(always)]
+    fn wait_for_message(&mut self, deadline: Option<Instant>) -> Result<(), PopError> {
+        if self.message_at_hand() { Ok(()) } else { self.wait_until(deadline) }
+    }
+
+    /// Whether a message is there, and this process may take it.
+    #[inline(always)]
+    fn message_at_hand(&self) -> bool {
+        self.slots.will_read(self.core.position());
+        self.core.ready(&self.slots, 0) && !self.role.forked()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_for_message(&mut self) -> Result<(), TryPopError> {
+        if self.role.forked() {
             return Err(AccessError::Forked.into());
         }
-        if self.core.ready(&self.slots, 0) {
-            return Ok(());
-        }
+        self.streak = 0;
         self.core.publish(&self.slots);
         waiting::why_no_message(&self.role, || self.core.ready(&self.slots, 0)).map_or(Ok(()), Err)
     }
 
-    #[inline]
-    fn wait_for_message(&mut self, deadline: Option<Instant>) -> Result<(), PopError> {
-        if self.role.inner().forked() {
+    #[cold]
+    #[inline(never)]
+    fn wait_until(&mut self, deadline: Option<Instant>) -> Result<(), PopError> {
+        if self.role.forked() {
             return Err(AccessError::Forked.into());
         }
-        if self.core.ready(&self.slots, 0) {
-            return Ok(());
-        }
+        let streak = std::mem::take(&mut self.streak);
         self.core.publish(&self.slots);
-        waiting::for_message(&self.role, self.wait, deadline, || self.core.ready(&self.slots, 0))
+        waiting::for_message(&self.role, self.wait, deadline, streak, || {
+            self.slots.will_read(self.core.position());
+            self.core.ready(&self.slots, 0)
+        })
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self) -> T {
+        let position = self.core.position();
+        self.streak = self.streak.saturating_add(1);
+        if self.streak >= STREAM {
+            self.slots.take_lines(position + AHEAD);
+        }
         // SAFETY: the stamp (Acquire) says that the payload is there, and it is this consumer's until
         // released; every bit pattern is a `T`.
-        let value = unsafe { self.slots.payload(self.core.position()).read() };
+        let value = unsafe { self.slots.payload(position).read() };
         self.release(1);
         value
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(&mut self, count: u64) {
         self.core.release(&self.slots, count);
-        self.role.peer_event().notify(self.role.inner());
+        self.role.notify_peer();
     }
 }
 
@@ -642,7 +715,7 @@ impl<T: Payload> Deref for Loan<'_, T> {
 impl<T: Payload> Drop for Loan<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.consumer.role.inner().forked() {
+        if !self.consumer.role.forked() {
             self.consumer.release(1);
         }
     }
@@ -679,7 +752,7 @@ impl<T: Payload> Batch<'_, T> {
 
 impl<T: Payload> Drop for Batch<'_, T> {
     fn drop(&mut self) {
-        if !self.consumer.role.inner().forked() {
+        if !self.consumer.role.forked() {
             self.consumer.release(self.count);
         }
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::core::NoSlot;
 use super::error::{PopError, PushError, TryPopError, TryPushError};
 use super::roles::{Peer, Role};
+use crate::atomic::spin_hint;
 use crate::region::AccessError;
 use crate::sync::eventcount::AfterSlice;
 use crate::sync::wait::Wait;
@@ -130,13 +131,35 @@ pub(super) fn why_no_message(role: &Role, ready: impl FnOnce() -> bool) -> Optio
     }
 }
 
+/// How many looks a spinning consumer makes before it asks about anything but the message.
+const FIRST_LOOKS: u32 = 256;
+/// A consumer that finds the ring empty after so many messages in a row has caught up with a producer
+/// that is sending: it stays away for a moment, or it would take each line while it is being written.
+const BURST: u32 = 4;
+/// For how many pauses it stays away.
+const BACK_OFF: u32 = 64;
+
 /// Waits until `ready`, the producer is gone and all is consumed, or the time is over.
 pub(super) fn for_message(
     role: &Role,
     wait: Wait,
     deadline: Option<Instant>,
+    streak: u32,
     ready: impl Fn() -> bool,
 ) -> Result<(), PopError> {
+    if streak >= BURST {
+        for _ in 0..BACK_OFF {
+            spin_hint();
+        }
+    }
+    if wait == Wait::Spin {
+        for _ in 0..FIRST_LOOKS {
+            if ready() {
+                return Ok(());
+            }
+            spin_hint();
+        }
+    }
     let condition = || {
         if ready() {
             return Some(Ok(()));

@@ -48,6 +48,20 @@ pub(crate) trait Platform {
     fn late_wake(&self);
 }
 
+/// The sender's half of the choice between a sleeper and a store, in a region that is `fenced` or not.
+#[cfg(not(allmende_loom))]
+#[inline]
+pub(crate) fn light_barrier(fenced: bool) {
+    use crate::atomic::{Ordering, compiler_fence, fence};
+    if fenced {
+        fence(Ordering::SeqCst);
+    } else {
+        // Keeps the compiler from moving the look before the store; the core is kept from it by the
+        // sleeper's `membarrier`.
+        compiler_fence(Ordering::SeqCst);
+    }
+}
+
 /// No sleep is longer: whoever sleeps looks at the world ten times a second at the least, so that
 /// the death of the one that ought to have woken it costs at most this.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
