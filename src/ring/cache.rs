@@ -26,3 +26,41 @@ pub(super) fn take_line(at: *const u8) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
 }
+
+/// Throws the line of `at` out of all caches; only where [`can_drop_lines`].
+#[inline]
+pub(super) fn drop_line(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: `clflushopt` writes the line back and forgets it; what the memory holds stays the same. `at`
+    // lies in a mapping (or the instruction would fault, as a load would).
+    unsafe {
+        std::arch::asm!("clflushopt [{}]", in(reg) at, options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Whether this processor has an instruction for [`drop_line`].
+pub(super) fn can_drop_lines() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{__cpuid, __cpuid_count};
+        // Leaf 7, EBX, bit 23: CLFLUSHOPT.
+        __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx & (1 << 23) != 0
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// A clock of nobody-cares-which unit that costs next to nothing.
+#[inline]
+pub(super) fn ticks() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has a time-stamp counter, and user programs may read it (where a
+    // process forbade that to itself, it forbade `clock_gettime` with it).
+    unsafe {
+        std::arch::x86_64::_rdtsc()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    0
+}

@@ -15,7 +15,9 @@
 //!   are used up. So producer and consumer seldom touch each other's lines.
 //!
 //! Nothing else is shared. A producer killed before it stamps has changed nothing that anybody reads;
-//! its successor finds the first position without a stamp. A consumer killed before it stores
+//! its successor finds the first position without a stamp. A run of messages is written and stamped
+//! in order but for the first, whose stamp comes last: so they are seen together, and what is left of
+//! a run that a death cut short lies behind a gap, where the successor clears it. A consumer killed before it stores
 //! `released` leaves the message to its successor.
 //!
 //! After Lamport's single-producer ring with the per-slot stamps of Vyukov's bounded queue and the
@@ -41,6 +43,9 @@ pub(crate) trait Backing {
 
 /// No ring gets so far: a position beyond it is nonsense that somebody wrote.
 pub(crate) const MAX_POSITION: u64 = 1 << 62;
+
+/// More slots are not committed together: so far a successor looks for what a dead producer left.
+pub(crate) const MAX_RUN: u64 = 1024;
 
 /// After how many releases the consumer publishes its head.
 const fn stride(capacity: u64) -> u64 {
@@ -74,8 +79,15 @@ impl Producing {
         let limit = head + capacity;
         // Relaxed: the stamps are a predecessor's, ordered by the taking of the role. At most one
         // capacity to look at.
-        let position =
-            (head..limit).find(|&at| backing.stamp(at).load(Ordering::Relaxed) != at + 1).unwrap_or(limit);
+        let stamped = |at| backing.stamp(at).load(Ordering::Relaxed) == at + 1;
+        let position = (head..limit).find(|&at| !stamped(at)).unwrap_or(limit);
+        // What a predecessor stamped of a run before it died was never sent, and must not seem to be
+        // once the gap before it is filled.
+        for at in (position + 1..limit).take(MAX_RUN as usize).filter(|&at| stamped(at)) {
+            // Relaxed: the consumer looks here only after it has seen a stamp that we shall store with
+            // Release before this one.
+            backing.stamp(at).store(0, Ordering::Relaxed);
+        }
         Some(Self { position, limit })
     }
 
@@ -157,9 +169,25 @@ impl Producing {
     /// Makes the claimed slot, now written, visible.
     #[inline]
     pub(crate) fn commit(&mut self, backing: &impl Backing) {
+        self.commit_run(backing, 1);
+    }
+
+    /// Stamps the slot `ahead` of the next one, which is written. It is not seen yet: a consumer reads
+    /// in order, and the next one has no stamp.
+    #[inline]
+    pub(crate) fn stamp_ahead(&self, backing: &impl Backing, ahead: u64) {
+        debug_assert!((1..MAX_RUN).contains(&ahead));
+        let position = self.position + ahead;
+        // Release: pairs with the Acquire in `ready`; the payload comes before its stamp.
+        backing.stamp(position).store(position + 1, Ordering::Release);
+    }
+
+    /// Makes a run of `count` slots visible together, all but the first of which are stamped.
+    #[inline]
+    pub(crate) fn commit_run(&mut self, backing: &impl Backing, count: u64) {
         // Release: pairs with the Acquire in `ready`; the payload comes before its stamp.
         backing.stamp(self.position).store(self.position + 1, Ordering::Release);
-        self.position += 1;
+        self.position += count;
     }
 
     /// Makes the next `claim` look anew, whatever was known to be free.

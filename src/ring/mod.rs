@@ -12,6 +12,7 @@ mod cache;
 pub(crate) mod core;
 #[cfg(not(allmende_loom))]
 pub mod error;
+mod habit;
 #[cfg(all(test, allmende_loom))]
 mod model;
 pub(crate) mod records;

@@ -30,7 +30,9 @@ use std::time::{Duration, Instant};
 
 use super::cache;
 use super::core::{Backing, Consuming, Producing};
+use super::core::MAX_RUN;
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
+use super::habit::{Habit, Stream};
 use super::roles::{End, Peer, Role, initialise};
 use super::waiting::{self, Look, NoSpace};
 use crate::Region;
@@ -113,7 +115,8 @@ impl<T: Payload> Ring<T> {
     pub fn consumer(&self) -> Result<Consumer<T>, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
         let core = Consuming::resume(&self.slots).ok_or(AccessError::Corrupt)?;
-        Ok(Consumer { core, slots: self.slots, role, wait: Wait::default(), streak: 0 })
+        let stream = Stream::new(self.slots.capacity() * Slots::<T>::STRIDE);
+        Ok(Consumer { core, slots: self.slots, role, wait: Wait::default(), stream })
     }
 }
 
@@ -126,12 +129,12 @@ impl<T> fmt::Debug for Ring<T> {
 /// Bytes of a cache line.
 const LINE: u64 = 64;
 
-/// A consumer that has received so many messages without finding the ring empty reads a stream.
-const STREAM: u32 = 16;
-/// In a stream, the consumer takes the lines of the slot so far ahead from the producer, as if to
-/// write there. The producer gets them back from one owner, when it writes the next lap: that is
-/// several times quicker than from two that share them.
+/// How many messages of a slice are shown to the consumer together.
+const RUN: usize = 128;
+/// In a stream, a consumer that takes lines from the producer takes those of the slot so far ahead.
 const AHEAD: u64 = 16;
+/// Larger slots are not worth it: most of their lines would have to be moved anyway.
+const LARGEST_TAKEN: u64 = 256;
 
 /// The mapped words and slots of a ring. Valid as long as the `Inner` that lies beside it.
 struct Slots<T> {
@@ -195,16 +198,23 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Takes the lines of a slot from the producer before they are read: see [`AHEAD`].
+    /// Takes the lines of a slot from the producer: see [`Habit::Ahead`].
     #[inline(always)]
     fn take_lines(&self, position: u64) {
-        let slot = self.slot(position);
-        cache::take_line(slot);
-        if Self::STRIDE > LINE {
-            cache::take_line(slot.wrapping_add(LINE as usize));
+        for line in (0..Self::STRIDE).step_by(LINE as usize) {
+            cache::take_line(self.slot(position).wrapping_add(line as usize));
         }
     }
 
+    /// Throws the lines of a slot out of the caches: see [`Habit::Behind`].
+    #[inline(always)]
+    fn drop_lines(&self, position: u64) {
+        for line in (0..Self::STRIDE).step_by(LINE as usize) {
+            cache::drop_line(self.slot(position).wrapping_add(line as usize));
+        }
+    }
+
+    /// A slot's first byte.
     #[inline]
     fn slot(&self, position: u64) -> *const u8 {
         self.stamp(position).as_ptr().cast_const().cast()
@@ -321,20 +331,20 @@ impl<T: Payload> Producer<T> {
         }
     }
 
-    /// Sends as many of `values` as fit now, and says how many that were. One look for sleepers
-    /// serves for all.
+    /// Sends as many of `values` as fit now, and says how many that were. They are seen in runs of up to
+    /// 128: a producer killed amid a run has sent nothing of it. One look for sleepers serves for all.
     ///
     /// # Errors
     /// [`TryPushError`] (with nothing in it) when none could be sent for another reason than a full
     /// ring.
     pub fn push_slice(&mut self, values: &[T]) -> Result<usize, TryPushError<()>> {
         let mut sent = 0;
-        for value in values {
+        while sent < values.len() {
             match self.claim_position() {
-                Ok(position) => {
-                    self.write(position, *value);
-                    self.core.commit(&self.slots);
-                    sent += 1;
+                Ok(_) => {
+                    let run = (values.len() - sent).min(RUN).min(self.free_at_least());
+                    self.write_run(&values[sent..sent + run]);
+                    sent += run;
                 }
                 Err(NoSpace::Full) => break,
                 Err(why) if sent == 0 => return Err(why.try_push(())),
@@ -345,6 +355,23 @@ impl<T: Payload> Producer<T> {
             self.look_for_sleepers();
         }
         Ok(sent)
+    }
+
+    /// Writes and commits slots that are known to be free. The first comes last: until then the
+    /// consumer sees none of them, and touches none of their lines.
+    fn write_run(&mut self, run: &[T]) {
+        let position = self.core.position();
+        for (ahead, value) in (1..).zip(&run[1..]) {
+            self.write(position + ahead, *value);
+            self.core.stamp_ahead(&self.slots, ahead);
+        }
+        self.write(position, run[0]);
+        self.core.commit_run(&self.slots, run.len() as u64);
+    }
+
+    /// How many slots are known to be free.
+    fn free_at_least(&self) -> usize {
+        usize::try_from(self.core.known_free()).unwrap_or(usize::MAX)
     }
 
     /// Claims a free slot, to be written in place. Dropped without [`Claim::commit`], nothing is sent.
@@ -498,8 +525,7 @@ pub struct Consumer<T: Payload> {
     core: Consuming,
     slots: Slots<T>,
     wait: Wait,
-    /// How many messages were received since the ring was found empty.
-    streak: u32,
+    stream: Stream,
     role: Role,
 }
 
@@ -563,10 +589,8 @@ impl<T: Payload> Consumer<T> {
     pub fn pop_slice(&mut self, into: &mut [MaybeUninit<T>]) -> Result<usize, TryPopError> {
         self.next_ready()?;
         let mut count = 0;
-        while let Some(place) = into.get_mut(count)
-            && (count as u64) < self.slots.capacity()
-            && self.core.ready(&self.slots, count as u64)
-        {
+        let there = self.count_taking_lines(into.len() as u64);
+        for place in into.iter_mut().take(there as usize) {
             // SAFETY: the stamp (Acquire) says that the payload is there, and it is this consumer's
             // until released.
             *place =
@@ -584,8 +608,7 @@ impl<T: Payload> Consumer<T> {
     #[inline]
     pub fn try_receive(&mut self) -> Result<Loan<'_, T>, TryPopError> {
         self.next_ready()?;
-        self.core.hand_out(&self.slots, 1);
-        Ok(Loan { consumer: self })
+        Ok(self.lend())
     }
 
     /// Lends the next message out, waiting for it as long as it takes.
@@ -595,8 +618,7 @@ impl<T: Payload> Consumer<T> {
     #[inline]
     pub fn receive(&mut self) -> Result<Loan<'_, T>, PopError> {
         self.wait_for_message(None)?;
-        self.core.hand_out(&self.slots, 1);
-        Ok(Loan { consumer: self })
+        Ok(self.lend())
     }
 
     /// The same, waiting at most `time`.
@@ -605,8 +627,7 @@ impl<T: Payload> Consumer<T> {
     /// See [`PopError`].
     pub fn receive_timeout(&mut self, time: Duration) -> Result<Loan<'_, T>, PopError> {
         self.wait_for_message(Instant::now().checked_add(time))?;
-        self.core.hand_out(&self.slots, 1);
-        Ok(Loan { consumer: self })
+        Ok(self.lend())
     }
 
     /// Lends up to `most` messages out together, waiting for the first as long as it takes. Dropping
@@ -616,7 +637,7 @@ impl<T: Payload> Consumer<T> {
     /// See [`PopError`].
     pub fn receive_batch(&mut self, most: usize) -> Result<Batch<'_, T>, PopError> {
         self.wait_for_message(None)?;
-        let count = self.core.count(&self.slots, most.max(1) as u64);
+        let count = self.count_taking_lines(most.max(1) as u64);
         self.core.hand_out(&self.slots, count);
         Ok(Batch { consumer: self, count })
     }
@@ -644,7 +665,7 @@ impl<T: Payload> Consumer<T> {
         if self.role.forked() {
             return Err(AccessError::Forked.into());
         }
-        self.streak = 0;
+        self.stream.found_empty();
         self.core.publish(&self.slots);
         waiting::why_no_message(&self.role, || self.core.ready(&self.slots, 0)).map_or(Ok(()), Err)
     }
@@ -655,7 +676,7 @@ impl<T: Payload> Consumer<T> {
         if self.role.forked() {
             return Err(AccessError::Forked.into());
         }
-        let streak = std::mem::take(&mut self.streak);
+        let streak = self.stream.found_empty();
         self.core.publish(&self.slots);
         waiting::for_message(&self.role, self.wait, deadline, streak, || {
             self.slots.will_read(self.core.position());
@@ -663,13 +684,38 @@ impl<T: Payload> Consumer<T> {
         })
     }
 
+    /// How many messages are there, up to `most`, the first of which is.
+    #[inline]
+    fn count_taking_lines(&mut self, most: u64) -> u64 {
+        let most = most.min(self.slots.capacity());
+        let mut count = 0;
+        while count < most && self.core.ready(&self.slots, count) {
+            self.found(self.core.position() + count);
+            count += 1;
+        }
+        count
+    }
+
+    /// Notes that one more message was found, and asks for what comes after it.
+    #[inline(always)]
+    fn found(&mut self, position: u64) {
+        let habit = self.stream.received();
+        if habit == Habit::Ahead && Slots::<T>::STRIDE <= LARGEST_TAKEN {
+            self.slots.take_lines(position + AHEAD);
+        }
+    }
+
+    #[inline(always)]
+    fn lend(&mut self) -> Loan<'_, T> {
+        self.found(self.core.position());
+        self.core.hand_out(&self.slots, 1);
+        Loan { consumer: self }
+    }
+
     #[inline(always)]
     fn take(&mut self) -> T {
         let position = self.core.position();
-        self.streak = self.streak.saturating_add(1);
-        if self.streak >= STREAM {
-            self.slots.take_lines(position + AHEAD);
-        }
+        self.found(position);
         // SAFETY: the stamp (Acquire) says that the payload is there, and it is this consumer's until
         // released; every bit pattern is a `T`.
         let value = unsafe { self.slots.payload(position).read() };
@@ -679,6 +725,11 @@ impl<T: Payload> Consumer<T> {
 
     #[inline(always)]
     fn release(&mut self, count: u64) {
+        if self.stream.habit() == Habit::Behind && Slots::<T>::STRIDE <= LARGEST_TAKEN {
+            for ahead in 0..count {
+                self.slots.drop_lines(self.core.position() + ahead);
+            }
+        }
         self.core.release(&self.slots, count);
         self.role.notify_peer();
     }
