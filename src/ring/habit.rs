@@ -17,10 +17,12 @@
 
 use super::cache;
 
-/// A consumer that has received so many messages without finding the ring empty reads a stream.
+/// A consumer that has received so many messages without finding the ring empty reads a stream,
 const STREAM: u32 = 16;
+/// until it finds the ring empty after fewer than so many.
+pub(super) const BURST: u32 = 4;
 /// Rings of at most so many bytes are small.
-const SMALL: u64 = 16 << 10;
+const SMALL: u64 = 8 << 10;
 /// So many messages are timed together.
 const SPAN: u32 = 1024;
 /// A round of so many spans ends with a trial of the habit that seems worse,
@@ -42,6 +44,7 @@ pub(super) enum Habit {
 pub(super) struct Stream {
     /// Messages received since the ring was found empty.
     streak: u32,
+    streaming: bool,
     /// What is done in a stream.
     habit: Habit,
     /// Messages until the span is over; never, in a small ring.
@@ -67,7 +70,7 @@ impl Stream {
             ahead: 0,
             behind: 0,
         });
-        Self { streak: 0, habit: Habit::Ahead, left: SPAN, trials }
+        Self { streak: 0, streaming: false, habit: Habit::Ahead, left: SPAN, trials }
     }
 
     /// One more message was found; says what is to be done for the producer.
@@ -78,16 +81,18 @@ impl Stream {
             self.end_span();
         }
         self.streak = self.streak.saturating_add(1);
+        self.streaming |= self.streak == STREAM;
         self.habit()
     }
 
     #[inline]
     pub(super) fn habit(&self) -> Habit {
-        if self.streak >= STREAM { self.habit } else { Habit::None }
+        if self.streaming { self.habit } else { Habit::None }
     }
 
     /// The ring was found empty; says how many messages had come since it was last.
     pub(super) fn found_empty(&mut self) -> u32 {
+        self.streaming &= self.streak >= BURST;
         std::mem::take(&mut self.streak)
     }
 

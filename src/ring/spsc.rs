@@ -30,7 +30,6 @@ use std::time::{Duration, Instant};
 
 use super::cache;
 use super::core::{Backing, Consuming, Producing};
-use super::core::MAX_RUN;
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::habit::{Habit, Stream};
 use super::roles::{End, Peer, Role, initialise};

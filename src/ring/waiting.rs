@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::core::NoSlot;
+use super::habit::BURST;
 use super::error::{PopError, PushError, TryPopError, TryPushError};
 use super::roles::{Peer, Role};
 use crate::atomic::spin_hint;
@@ -133,10 +134,8 @@ pub(super) fn why_no_message(role: &Role, ready: impl FnOnce() -> bool) -> Optio
 
 /// How many looks a spinning consumer makes before it asks about anything but the message.
 const FIRST_LOOKS: u32 = 256;
-/// A consumer that finds the ring empty after so many messages in a row has caught up with a producer
-/// that is sending: it stays away for a moment, or it would take each line while it is being written.
-const BURST: u32 = 4;
-/// For how many pauses it stays away.
+/// A consumer that finds the ring empty after a burst has caught up with a producer that is sending: it
+/// stays away for so many pauses, or it would take each line while it is being written.
 const BACK_OFF: u32 = 64;
 
 /// Waits until `ready`, the producer is gone and all is consumed, or the time is over.
