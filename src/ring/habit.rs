@@ -20,7 +20,7 @@ use super::cache;
 /// A consumer that has received so many messages without finding the ring empty reads a stream,
 const STREAM: u32 = 16;
 /// until it finds the ring empty after fewer than so many.
-pub(super) const BURST: u32 = 4;
+const BURST: u32 = 4;
 /// Rings of at most so many bytes are small.
 const SMALL: u64 = 8 << 10;
 /// So many messages are timed together.
@@ -42,13 +42,14 @@ pub(super) enum Habit {
 /// The consumer's private account of its stream.
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// Messages received since the ring was found empty.
-    streak: u32,
-    streaming: bool,
-    /// What is done in a stream.
+    /// What is done now.
     habit: Habit,
-    /// Messages until the span is over; never, in a small ring.
-    left: u32,
+    /// Messages until the stream begins, or the span is over.
+    countdown: u32,
+    /// What `countdown` was when the ring was last found empty, if it has not run out since.
+    at_empty: Option<u32>,
+    /// What is done in a stream.
+    chosen: Habit,
     trials: Option<Trials>,
 }
 
@@ -70,52 +71,65 @@ impl Stream {
             ahead: 0,
             behind: 0,
         });
-        Self { streak: 0, streaming: false, habit: Habit::Ahead, left: SPAN, trials }
+        let (habit, chosen) = (Habit::None, Habit::Ahead);
+        Self { habit, countdown: STREAM, at_empty: Some(STREAM), chosen, trials }
     }
 
     /// One more message was found; says what is to be done for the producer.
-    #[inline]
+    #[inline(always)]
     pub(super) fn received(&mut self) -> Habit {
-        self.left -= 1;
-        if self.left == 0 {
-            self.end_span();
+        self.countdown -= 1;
+        if self.countdown == 0 {
+            self.run_out();
         }
-        self.streak = self.streak.saturating_add(1);
-        self.streaming |= self.streak == STREAM;
-        self.habit()
-    }
-
-    #[inline]
-    pub(super) fn habit(&self) -> Habit {
-        if self.streaming { self.habit } else { Habit::None }
-    }
-
-    /// The ring was found empty; says how many messages had come since it was last.
-    pub(super) fn found_empty(&mut self) -> u32 {
-        self.streaming &= self.streak >= BURST;
-        std::mem::take(&mut self.streak)
+        self.habit
     }
 
     #[cold]
     #[inline(never)]
-    fn end_span(&mut self) {
-        self.left = SPAN;
-        let Some(trials) = &mut self.trials else { return };
-        let now = cache::ticks();
-        let took = now.wrapping_sub(trials.started);
-        trials.started = now;
-        let average = if self.habit == Habit::Behind { &mut trials.behind } else { &mut trials.ahead };
-        let changed = matches!(trials.span, 0 | TRIAL);
-        if !changed {
-            // A span in which nothing was sent for a while says little: it counts as four at the most.
-            *average = if *average == 0 { took } else { (3 * *average + took.min(4 * *average)) / 4 };
+    fn run_out(&mut self) {
+        self.at_empty = None;
+        self.countdown = SPAN;
+        if let Some(trials) = &mut self.trials {
+            if self.habit == Habit::None {
+                // The stream begins, and with it a span.
+                trials.started = cache::ticks();
+            } else {
+                self.chosen = trials.end_span(self.chosen);
+            }
         }
-        trials.span = (trials.span + 1) % ROUND;
-        self.habit = if trials.span < TRIAL { trials.better() } else { trials.worse() };
+        self.habit = self.chosen;
+    }
+
+    /// The ring was found empty. Says whether that ended a burst.
+    pub(super) fn found_empty(&mut self) -> bool {
+        let burst = self.at_empty.is_none_or(|before| before - self.countdown >= BURST);
+        if !burst {
+            self.habit = Habit::None;
+        }
+        if self.habit == Habit::None {
+            self.countdown = STREAM;
+        }
+        self.at_empty = Some(self.countdown);
+        burst
     }
 }
 
 impl Trials {
+    /// A span with the habit `now` is over; says with which one the next is to go.
+    fn end_span(&mut self, now: Habit) -> Habit {
+        let ticks = cache::ticks();
+        let took = ticks.wrapping_sub(self.started);
+        self.started = ticks;
+        if !matches!(self.span, 0 | TRIAL) {
+            let average = if now == Habit::Behind { &mut self.behind } else { &mut self.ahead };
+            // A span in which nothing was sent for a while says little: it counts as four at the most.
+            *average = if *average == 0 { took } else { (3 * *average + took.min(4 * *average)) / 4 };
+        }
+        self.span = (self.span + 1) % ROUND;
+        if self.span < TRIAL { self.better() } else { self.worse() }
+    }
+
     fn better(&self) -> Habit {
         if self.behind != 0 && self.behind < self.ahead { Habit::Behind } else { Habit::Ahead }
     }

@@ -291,14 +291,12 @@ impl<T: Payload> Producer<T> {
     /// See [`TryPushError`]; it gives the value back.
     #[inline(always)]
     pub fn try_push(&mut self, value: T) -> Result<(), TryPushError<T>> {
-        match self.claim_position() {
-            Ok(position) => {
-                self.write(position, value);
-                self.publish();
-                Ok(())
-            }
-            Err(why) => Err(why.try_push(value)),
+        if let Err(why) = self.find_slot() {
+            return Err(why.try_push(value));
         }
+        self.write(self.core.position(), value);
+        self.publish();
+        Ok(())
     }
 
     /// Sends a copy of `value`, waiting for a free slot as long as it takes.
@@ -320,14 +318,12 @@ impl<T: Payload> Producer<T> {
 
     #[inline(always)]
     fn push_until(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PushError<T>> {
-        match self.claim_until(deadline) {
-            Ok(position) => {
-                self.write(position, value);
-                self.publish();
-                Ok(())
-            }
-            Err(why) => Err(why.push(value)),
+        if let Err(why) = self.find_slot_until(deadline) {
+            return Err(why.push(value));
         }
+        self.write(self.core.position(), value);
+        self.publish();
+        Ok(())
     }
 
     /// Sends as many of `values` as fit now, and says how many that were. They are seen in runs of up to
@@ -339,8 +335,8 @@ impl<T: Payload> Producer<T> {
     pub fn push_slice(&mut self, values: &[T]) -> Result<usize, TryPushError<()>> {
         let mut sent = 0;
         while sent < values.len() {
-            match self.claim_position() {
-                Ok(_) => {
+            match self.find_slot() {
+                Ok(()) => {
                     let run = (values.len() - sent).min(RUN).min(self.free_at_least());
                     self.write_run(&values[sent..sent + run]);
                     sent += run;
@@ -381,8 +377,8 @@ impl<T: Payload> Producer<T> {
     /// See [`TryPushError`].
     #[inline]
     pub fn try_claim(&mut self) -> Result<Claim<'_, T>, TryPushError<()>> {
-        match self.claim_position() {
-            Ok(position) => Ok(Claim { position, producer: self }),
+        match self.find_slot() {
+            Ok(()) => Ok(Claim { producer: self }),
             Err(why) => Err(why.try_push(())),
         }
     }
@@ -393,8 +389,8 @@ impl<T: Payload> Producer<T> {
     /// See [`PushError`].
     #[inline]
     pub fn claim(&mut self) -> Result<Claim<'_, T>, PushError<()>> {
-        match self.claim_until(None) {
-            Ok(position) => Ok(Claim { position, producer: self }),
+        match self.find_slot_until(None) {
+            Ok(()) => Ok(Claim { producer: self }),
             Err(why) => Err(why.push(())),
         }
     }
@@ -405,20 +401,21 @@ impl<T: Payload> Producer<T> {
     /// See [`PushError`].
     pub fn claim_timeout(&mut self, time: Duration) -> Result<Claim<'_, T>, PushError<()>> {
         let deadline = Instant::now().checked_add(time);
-        match self.claim_until(deadline) {
-            Ok(position) => Ok(Claim { position, producer: self }),
+        match self.find_slot_until(deadline) {
+            Ok(()) => Ok(Claim { producer: self }),
             Err(why) => Err(why.push(())),
         }
     }
 
+    /// The slot at the core's position is free, or why it is not.
     #[inline(always)]
-    fn claim_position(&mut self) -> Result<u64, NoSpace> {
-        if self.free_at_hand() { Ok(self.core.position()) } else { self.look_for_space() }
+    fn find_slot(&mut self) -> Result<(), NoSpace> {
+        if self.free_at_hand() { Ok(()) } else { self.look_for_space() }
     }
 
     #[inline(always)]
-    fn claim_until(&mut self, deadline: Option<Instant>) -> Result<u64, NoSpace> {
-        if self.free_at_hand() { Ok(self.core.position()) } else { self.wait_for_space(deadline) }
+    fn find_slot_until(&mut self, deadline: Option<Instant>) -> Result<(), NoSpace> {
+        if self.free_at_hand() { Ok(()) } else { self.wait_for_space(deadline) }
     }
 
     /// Whether a slot is known to be free, and this process may use it.
@@ -429,16 +426,19 @@ impl<T: Payload> Producer<T> {
 
     #[cold]
     #[inline(never)]
-    fn look_for_space(&mut self) -> Result<u64, NoSpace> {
+    fn look_for_space(&mut self) -> Result<(), NoSpace> {
         if self.role.forked() {
             return Err(NoSpace::Access(AccessError::Forked));
         }
-        self.core.claim(&self.slots).map_err(|no_slot| waiting::why_no_space(&self.role, no_slot))
+        match self.core.claim(&self.slots) {
+            Ok(_) => Ok(()),
+            Err(no_slot) => Err(waiting::why_no_space(&self.role, no_slot)),
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn wait_for_space(&mut self, deadline: Option<Instant>) -> Result<u64, NoSpace> {
+    fn wait_for_space(&mut self, deadline: Option<Instant>) -> Result<(), NoSpace> {
         if self.role.forked() {
             return Err(NoSpace::Access(AccessError::Forked));
         }
@@ -447,6 +447,7 @@ impl<T: Payload> Producer<T> {
             Look::Exact => core.claim(slots),
             Look::Cheap => core.claim_published(slots),
         })
+        .map(|_| ())
     }
 
     #[inline(always)]
@@ -489,7 +490,6 @@ impl<T: Payload> fmt::Debug for Producer<T> {
 #[must_use = "a claim that is dropped sends nothing"]
 pub struct Claim<'a, T: Payload> {
     producer: &'a mut Producer<T>,
-    position: u64,
 }
 
 impl<T: Payload> Claim<'_, T> {
@@ -507,7 +507,7 @@ impl<T: Payload> Deref for Claim<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the claim has the slot to itself until it is committed; every bit pattern is a `T`.
-        unsafe { self.producer.slots.payload(self.position).as_ref() }
+        unsafe { self.producer.slots.payload(self.producer.core.position()).as_ref() }
     }
 }
 
@@ -515,7 +515,7 @@ impl<T: Payload> DerefMut for Claim<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and `&mut self` makes it exclusive within the thread.
-        unsafe { self.producer.slots.payload(self.position).as_mut() }
+        unsafe { self.producer.slots.payload(self.producer.core.position()).as_mut() }
     }
 }
 
@@ -588,7 +588,7 @@ impl<T: Payload> Consumer<T> {
     pub fn pop_slice(&mut self, into: &mut [MaybeUninit<T>]) -> Result<usize, TryPopError> {
         self.next_ready()?;
         let mut count = 0;
-        let there = self.count_taking_lines(into.len() as u64);
+        let (there, habit) = self.count_taking_lines(into.len() as u64);
         for place in into.iter_mut().take(there as usize) {
             // SAFETY: the stamp (Acquire) says that the payload is there, and it is this consumer's
             // until released.
@@ -596,7 +596,7 @@ impl<T: Payload> Consumer<T> {
                 MaybeUninit::new(unsafe { self.slots.payload(self.core.position() + count as u64).read() });
             count += 1;
         }
-        self.release(count as u64);
+        self.release(count as u64, habit);
         Ok(count)
     }
 
@@ -636,9 +636,9 @@ impl<T: Payload> Consumer<T> {
     /// See [`PopError`].
     pub fn receive_batch(&mut self, most: usize) -> Result<Batch<'_, T>, PopError> {
         self.wait_for_message(None)?;
-        let count = self.count_taking_lines(most.max(1) as u64);
+        let (count, habit) = self.count_taking_lines(most.max(1) as u64);
         self.core.hand_out(&self.slots, count);
-        Ok(Batch { consumer: self, count })
+        Ok(Batch { consumer: self, count, habit })
     }
 
     #[inline(always)]
@@ -675,9 +675,9 @@ impl<T: Payload> Consumer<T> {
         if self.role.forked() {
             return Err(AccessError::Forked.into());
         }
-        let streak = self.stream.found_empty();
+        let burst = self.stream.found_empty();
         self.core.publish(&self.slots);
-        waiting::for_message(&self.role, self.wait, deadline, streak, || {
+        waiting::for_message(&self.role, self.wait, deadline, burst, || {
             self.slots.will_read(self.core.position());
             self.core.ready(&self.slots, 0)
         })
@@ -685,46 +685,47 @@ impl<T: Payload> Consumer<T> {
 
     /// How many messages are there, up to `most`, the first of which is.
     #[inline]
-    fn count_taking_lines(&mut self, most: u64) -> u64 {
+    fn count_taking_lines(&mut self, most: u64) -> (u64, Habit) {
         let most = most.min(self.slots.capacity());
-        let mut count = 0;
+        let (mut count, mut habit) = (0, Habit::None);
         while count < most && self.core.ready(&self.slots, count) {
-            self.found(self.core.position() + count);
+            habit = self.found(self.core.position() + count);
             count += 1;
         }
-        count
+        (count, habit)
     }
 
     /// Notes that one more message was found, and asks for what comes after it.
     #[inline(always)]
-    fn found(&mut self, position: u64) {
-        let habit = self.stream.received();
-        if habit == Habit::Ahead && Slots::<T>::STRIDE <= LARGEST_TAKEN {
+    fn found(&mut self, position: u64) -> Habit {
+        let habit = if Slots::<T>::STRIDE <= LARGEST_TAKEN { self.stream.received() } else { Habit::None };
+        if habit == Habit::Ahead {
             self.slots.take_lines(position + AHEAD);
         }
+        habit
     }
 
     #[inline(always)]
     fn lend(&mut self) -> Loan<'_, T> {
-        self.found(self.core.position());
+        let habit = self.found(self.core.position());
         self.core.hand_out(&self.slots, 1);
-        Loan { consumer: self }
+        Loan { consumer: self, habit }
     }
 
     #[inline(always)]
     fn take(&mut self) -> T {
         let position = self.core.position();
-        self.found(position);
+        let habit = self.found(position);
         // SAFETY: the stamp (Acquire) says that the payload is there, and it is this consumer's until
         // released; every bit pattern is a `T`.
         let value = unsafe { self.slots.payload(position).read() };
-        self.release(1);
+        self.release(1, habit);
         value
     }
 
     #[inline(always)]
-    fn release(&mut self, count: u64) {
-        if self.stream.habit() == Habit::Behind && Slots::<T>::STRIDE <= LARGEST_TAKEN {
+    fn release(&mut self, count: u64, habit: Habit) {
+        if habit == Habit::Behind {
             for ahead in 0..count {
                 self.slots.drop_lines(self.core.position() + ahead);
             }
@@ -743,6 +744,7 @@ impl<T: Payload> fmt::Debug for Consumer<T> {
 /// A message, lent out where it lies. Dropping it releases its slot.
 pub struct Loan<'a, T: Payload> {
     consumer: &'a mut Consumer<T>,
+    habit: Habit,
 }
 
 impl<T: Payload> Loan<'_, T> {
@@ -766,7 +768,7 @@ impl<T: Payload> Drop for Loan<'_, T> {
     #[inline]
     fn drop(&mut self) {
         if !self.consumer.role.forked() {
-            self.consumer.release(1);
+            self.consumer.release(1, self.habit);
         }
     }
 }
@@ -775,6 +777,7 @@ impl<T: Payload> Drop for Loan<'_, T> {
 pub struct Batch<'a, T: Payload> {
     consumer: &'a mut Consumer<T>,
     count: u64,
+    habit: Habit,
 }
 
 impl<T: Payload> Batch<'_, T> {
@@ -803,7 +806,7 @@ impl<T: Payload> Batch<'_, T> {
 impl<T: Payload> Drop for Batch<'_, T> {
     fn drop(&mut self) {
         if !self.consumer.role.forked() {
-            self.consumer.release(self.count);
+            self.consumer.release(self.count, self.habit);
         }
     }
 }

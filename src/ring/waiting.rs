@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use super::core::NoSlot;
-use super::habit::BURST;
 use super::error::{PopError, PushError, TryPopError, TryPushError};
 use super::roles::{Peer, Role};
 use crate::atomic::spin_hint;
@@ -143,10 +142,10 @@ pub(super) fn for_message(
     role: &Role,
     wait: Wait,
     deadline: Option<Instant>,
-    streak: u32,
+    after_a_burst: bool,
     ready: impl Fn() -> bool,
 ) -> Result<(), PopError> {
-    if streak >= BURST {
+    if after_a_burst {
         for _ in 0..BACK_OFF {
             spin_hint();
         }
