@@ -9,7 +9,9 @@ use allmende::Region;
 
 use crate::Result;
 use crate::control::{Control, Done, Shared};
-use crate::messages::{BATCH_SLOTS, LINE, Rings, Rival, RivalEnd, SMALL, rival, sum_of, task};
+use crate::messages::{
+    BATCH_SLOTS, LINE, Rings, Rival, RivalEnd, SMALL, STREAM_SLOTS, TRIP_SLOTS, rival, sum_of, task,
+};
 use crate::peer::Peer;
 
 /// Rounds that only warm up.
@@ -55,14 +57,14 @@ const FIGURES: [Figure; 8] = [
     },
     Figure {
         name: "one at a time, 56 B, spin",
-        ours: |sides| sides.stream::<SMALL>(task::STREAM_SMALL, STREAM, |rings| rings.small.send(STREAM)),
+        ours: |sides| sides.stream::<SMALL>(task::STREAM_SMALL, STREAM, |rings| rings.small_stream.send(STREAM)),
         theirs: Some(|sides| sides.rival(task::STREAM_SMALL, STREAM)),
         against: "rtrb between threads",
         limit: 0.70,
     },
     Figure {
         name: "one at a time, 64 B, spin",
-        ours: |sides| sides.stream::<LINE>(task::STREAM_LINE, STREAM, |rings| rings.line.send(STREAM)),
+        ours: |sides| sides.stream::<LINE>(task::STREAM_LINE, STREAM, |rings| rings.line_stream.send(STREAM)),
         theirs: Some(|sides| sides.rival(task::STREAM_LINE, STREAM)),
         against: "rtrb between threads",
         limit: 1.20,
@@ -135,7 +137,8 @@ struct RivalEnds {
 }
 
 impl Rivals {
-    fn new(slots: usize) -> (Self, RivalEnds) {
+    fn new(slots: Option<usize>) -> (Self, RivalEnds) {
+        let slots = slots.unwrap_or(STREAM_SLOTS);
         let (small, small_end) = rival(slots);
         let (line, line_end) = rival(slots);
         let (small_batches, small_batches_end) = rival(BATCH_SLOTS);
@@ -222,7 +225,7 @@ impl Kept {
 
 /// Measures all figures whose name contains `filter` and prints a line for each; says whether all
 /// are within their limits.
-pub(crate) fn measure(rounds: usize, slots: usize, filter: &str, cores: (usize, usize)) -> Result<bool> {
+pub(crate) fn measure(rounds: usize, slots: Option<usize>, filter: &str, cores: (usize, usize)) -> Result<bool> {
     let region = Region::create().size(32 << 20).memfd("two_processes")?;
     let shared = Shared::create(&region)?;
     let rings = Rings::new(&region, slots, true)?;
@@ -241,7 +244,11 @@ pub(crate) fn measure(rounds: usize, slots: usize, filter: &str, cores: (usize, 
         kept
     })?;
     peer.wait()?;
-    println!("{rounds} rounds, {slots} slots ({BATCH_SLOTS} for batches), cores {} and {}", cores.0, cores.1);
+    let (trips, streams) = (slots.unwrap_or(TRIP_SLOTS), slots.unwrap_or(STREAM_SLOTS));
+    println!(
+        "{rounds} rounds; slots: {trips} for round trips, {streams} for streams, {BATCH_SLOTS} for batches; cores {} and {}",
+        cores.0, cores.1
+    );
     let mut all_well = true;
     for (figure, kept) in FIGURES.iter().zip(kept).filter(|(_, kept)| !kept.is_empty()) {
         all_well &= report(figure, kept, rounds);

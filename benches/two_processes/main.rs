@@ -25,7 +25,7 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 struct Options {
     rounds: usize,
-    slots: usize,
+    slots: Option<usize>,
     filter: String,
     wake_ups: Option<u64>,
     seconds: u64,
@@ -35,7 +35,7 @@ impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut options = Self {
             rounds: 300,
-            slots: messages::SLOTS,
+            slots: None,
             filter: String::new(),
             wake_ups: None,
             seconds: 3600,
@@ -47,7 +47,7 @@ impl Options {
             match argument.as_str() {
                 "--bench" => wanted = true,
                 "--rounds" => options.rounds = value()?.parse()?,
-                "--slots" => options.slots = value()?.parse()?,
+                "--slots" => options.slots = Some(value()?.parse()?),
                 "--wake-ups" => options.wake_ups = Some(value()?.parse()?),
                 "--seconds" => options.seconds = value()?.parse()?,
                 option if option.starts_with("--") => return Err(format!("{option}: no such option").into()),

@@ -18,10 +18,12 @@ pub(crate) const LARGE: usize = (1 << 20) / 8;
 
 /// Messages in a batch.
 pub(crate) const BATCH: usize = 256;
-/// Slots of the rings by which single messages go: of 64 B messages, 8 KiB.
-pub(crate) const SLOTS: usize = 64;
+/// Slots of the rings by which single messages go there and back: few, so that their lines stay at hand.
+pub(crate) const TRIP_SLOTS: usize = 8;
+/// Slots of the rings by which single messages stream: many, so that neither side waits for the other.
+pub(crate) const STREAM_SLOTS: usize = 1024;
 /// Slots of the rings by which batches go.
-pub(crate) const BATCH_SLOTS: usize = 512;
+pub(crate) const BATCH_SLOTS: usize = 1024;
 const LARGE_SLOTS: usize = 4;
 
 /// Both ends that one side has of a ring there and a ring back.
@@ -145,6 +147,8 @@ fn add<const N: usize>(sum: u64, message: &Message<N>) -> u64 {
 pub(crate) struct Rings {
     pub(crate) small: Pair<SMALL>,
     pub(crate) line: Pair<LINE>,
+    pub(crate) small_stream: Pair<SMALL>,
+    pub(crate) line_stream: Pair<LINE>,
     pub(crate) small_batches: Pair<SMALL>,
     pub(crate) line_batches: Pair<LINE>,
     pub(crate) large: Pair<LARGE>,
@@ -168,15 +172,18 @@ pub(crate) mod task {
 
 impl Rings {
     /// Makes or finds all rings and takes the roles of one side.
-    pub(crate) fn new(region: &Region, slots: usize, first: bool) -> Result<Self> {
+    pub(crate) fn new(region: &Region, slots: Option<usize>, first: bool) -> Result<Self> {
         let spin = Wait::Spin;
+        let (trips, streams) = (slots.unwrap_or(TRIP_SLOTS), slots.unwrap_or(STREAM_SLOTS));
         Ok(Self {
-            small: Pair::new(region, "small", slots, first, spin)?,
-            line: Pair::new(region, "line", slots, first, spin)?,
+            small: Pair::new(region, "small", trips, first, spin)?,
+            line: Pair::new(region, "line", trips, first, spin)?,
+            small_stream: Pair::new(region, "small stream", streams, first, spin)?,
+            line_stream: Pair::new(region, "line stream", streams, first, spin)?,
             small_batches: Pair::new(region, "small batches", BATCH_SLOTS, first, spin)?,
             line_batches: Pair::new(region, "line batches", BATCH_SLOTS, first, spin)?,
             large: Pair::new(region, "large", LARGE_SLOTS, first, spin)?,
-            parked: Pair::new(region, "parked", slots, first, Wait::Park)?,
+            parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
         })
     }
 
@@ -189,8 +196,8 @@ impl Rings {
             task::RTT_LINE => self.line.pong(count)?,
             task::RTT_LARGE => self.large.pong_in_place(count)?,
             task::RTT_PARKED => self.parked.pong(count)?,
-            task::STREAM_SMALL => return self.small.receive(count).map(Some),
-            task::STREAM_LINE => return self.line.receive(count).map(Some),
+            task::STREAM_SMALL => return self.small_stream.receive(count).map(Some),
+            task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
             task::BATCHES_SMALL => return self.small_batches.receive_batches(count).map(Some),
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
             _ => return Ok(None),

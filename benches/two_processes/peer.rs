@@ -17,17 +17,17 @@ pub(crate) struct Peer(Worker);
 
 impl Peer {
     /// Starts one that serves the figures.
-    pub(crate) fn start(region: &Region, core: usize, slots: usize) -> Result<Self> {
+    pub(crate) fn start(region: &Region, core: usize, slots: Option<usize>) -> Result<Self> {
         Self::start_as(FIGURES, region, core, slots)
     }
 
     /// Starts one that serves the proof of the wake-ups.
     pub(crate) fn start_for_wake_ups(region: &Region, core: usize) -> Result<Self> {
-        Self::start_as(WAKE_UPS, region, core, 0)
+        Self::start_as(WAKE_UPS, region, core, None)
     }
 
-    fn start_as(role: &str, region: &Region, core: usize, slots: usize) -> Result<Self> {
-        let options = Worker::same_binary(role).region(REGION, region).cpu(core).arg(slots.to_string());
+    fn start_as(role: &str, region: &Region, core: usize, slots: Option<usize>) -> Result<Self> {
+        let options = Worker::same_binary(role).region(REGION, region).cpu(core).arg(slots.unwrap_or(0).to_string());
         Ok(Self(options.start()?))
     }
 
@@ -47,7 +47,8 @@ pub(crate) fn serve(current: &Current) -> Result {
     if current.role() == WAKE_UPS {
         return wake_ups::serve(region, control);
     }
-    let slots = std::env::args().nth(1).ok_or("how many slots?")?.parse()?;
+    let slots: usize = std::env::args().nth(1).ok_or("how many slots?")?.parse()?;
+    let slots = (slots > 0).then_some(slots);
     let mut rings = Rings::new(region, slots, false)?;
     control.serve(|task, count| rings.serve(control, task, count))
 }

@@ -549,7 +549,7 @@ impl Consumer {
         loop {
             let there = || self.something_there();
             if !there() {
-                waiting::for_message(&self.role, self.wait, deadline, false, there)?;
+                waiting::for_message(&self.role, self.wait, deadline, 0, there)?;
             }
             // What was there may have been padding alone, which is behind us now.
             if let Some(message) = self.lend()? {

@@ -21,6 +21,10 @@ use super::cache;
 const STREAM: u32 = 16;
 /// until it finds the ring empty after fewer than so many.
 const BURST: u32 = 4;
+/// A consumer that finds the ring empty after a burst has caught up with a producer that is sending: it
+/// stays away for so many pauses, each about as long as a message, or it would take each line while it is
+/// being written. In a small ring, it must be back before the ring is full.
+const BACK_OFF: u64 = 64;
 /// Rings of at most so many bytes are small.
 const SMALL: u64 = 8 << 10;
 /// So many messages are timed together.
@@ -51,6 +55,8 @@ pub(super) struct Stream {
     /// What is done in a stream.
     chosen: Habit,
     trials: Option<Trials>,
+    /// How long to stay away when the ring is found empty after a burst.
+    pauses: u32,
 }
 
 #[derive(Debug)]
@@ -63,8 +69,10 @@ struct Trials {
 }
 
 impl Stream {
-    /// For a ring of so many bytes.
-    pub(super) fn new(bytes: u64) -> Self {
+    /// For a ring of so many slots, and bytes.
+    pub(super) fn new(capacity: u64, bytes: u64) -> Self {
+        // At most 64.
+        let pauses = (capacity / 2).min(BACK_OFF) as u32;
         let trials = (bytes > SMALL && cache::can_drop_lines()).then(|| Trials {
             span: TRIAL - 3,
             started: cache::ticks(),
@@ -72,7 +80,7 @@ impl Stream {
             behind: 0,
         });
         let (habit, chosen) = (Habit::None, Habit::Ahead);
-        Self { habit, countdown: STREAM, at_empty: Some(STREAM), chosen, trials }
+        Self { habit, countdown: STREAM, at_empty: Some(STREAM), chosen, trials, pauses }
     }
 
     /// One more message was found; says what is to be done for the producer.
@@ -101,8 +109,8 @@ impl Stream {
         self.habit = self.chosen;
     }
 
-    /// The ring was found empty. Says whether that ended a burst.
-    pub(super) fn found_empty(&mut self) -> bool {
+    /// The ring was found empty; says for how many pauses to stay away.
+    pub(super) fn found_empty(&mut self) -> u32 {
         let burst = self.at_empty.is_none_or(|before| before - self.countdown >= BURST);
         if !burst {
             self.habit = Habit::None;
@@ -111,7 +119,7 @@ impl Stream {
             self.countdown = STREAM;
         }
         self.at_empty = Some(self.countdown);
-        burst
+        if burst { self.pauses } else { 0 }
     }
 }
 

@@ -114,7 +114,8 @@ impl<T: Payload> Ring<T> {
     pub fn consumer(&self) -> Result<Consumer<T>, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
         let core = Consuming::resume(&self.slots).ok_or(AccessError::Corrupt)?;
-        let stream = Stream::new(self.slots.capacity() * Slots::<T>::STRIDE);
+        let capacity = self.slots.capacity();
+        let stream = Stream::new(capacity, capacity * Slots::<T>::STRIDE);
         Ok(Consumer { core, slots: self.slots, role, wait: Wait::default(), stream })
     }
 }
@@ -675,9 +676,9 @@ impl<T: Payload> Consumer<T> {
         if self.role.forked() {
             return Err(AccessError::Forked.into());
         }
-        let burst = self.stream.found_empty();
+        let pauses = self.stream.found_empty();
         self.core.publish(&self.slots);
-        waiting::for_message(&self.role, self.wait, deadline, burst, || {
+        waiting::for_message(&self.role, self.wait, deadline, pauses, || {
             self.slots.will_read(self.core.position());
             self.core.ready(&self.slots, 0)
         })

@@ -133,22 +133,17 @@ pub(super) fn why_no_message(role: &Role, ready: impl FnOnce() -> bool) -> Optio
 
 /// How many looks a spinning consumer makes before it asks about anything but the message.
 const FIRST_LOOKS: u32 = 256;
-/// A consumer that finds the ring empty after a burst has caught up with a producer that is sending: it
-/// stays away for so many pauses, or it would take each line while it is being written.
-const BACK_OFF: u32 = 64;
 
-/// Waits until `ready`, the producer is gone and all is consumed, or the time is over.
+/// After some `pauses`, waits until `ready`, the producer is gone and all is consumed, or the time is over.
 pub(super) fn for_message(
     role: &Role,
     wait: Wait,
     deadline: Option<Instant>,
-    after_a_burst: bool,
+    pauses: u32,
     ready: impl Fn() -> bool,
 ) -> Result<(), PopError> {
-    if after_a_burst {
-        for _ in 0..BACK_OFF {
-            spin_hint();
-        }
+    for _ in 0..pauses {
+        spin_hint();
     }
     if wait == Wait::Spin {
         for _ in 0..FIRST_LOOKS {
