@@ -671,6 +671,11 @@ fn check_sending(mut world: Sending<spsc::Consumer<Message>>, sent: u64) {
     assert!((*next..=*next + sent).contains(&expected), "{expected} of {next} and {sent}");
     let ring = spsc::Ring::<Message>::open(region, "ring").unwrap();
     let mut producer = ring.producer().unwrap();
+    // One alone: what the dead had stamped behind it must not seem to be sent with it.
+    producer.try_push(message(expected)).unwrap();
+    assert_eq!(number_of(&consumer.try_pop().unwrap()), expected);
+    assert!(matches!(consumer.try_pop(), Err(TryPopError::Empty)), "a message that nobody sent");
+    expected += 1;
     for lap in 0..3 {
         assert_eq!(producer.free().unwrap(), CAPACITY as u64, "lap {lap}: slots are lost");
         for number in expected..expected + CAPACITY as u64 {
@@ -729,6 +734,13 @@ fn sending_slots() {
     send("push_slice", true, 2, 3, |producer, next| {
         let many = [message(next), message(next + 1), message(next + 2)];
         assert_eq!(producer.push_slice(&many).unwrap(), 3);
+    });
+    send("claim_batch and commit", false, 2, 3, |producer, next| {
+        let mut batch = producer.try_claim_batch(3).unwrap();
+        for (slot, number) in batch.iter_mut().zip(next..) {
+            *slot = message(number);
+        }
+        batch.commit();
     });
 }
 

@@ -173,10 +173,11 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// First side of the bare futex ping-pong.
-    pub(crate) fn futex_ping(self, count: u64) {
+    /// First side of the bare futex ping-pong, with some `pause` before each hand-over.
+    pub(crate) fn futex_ping(self, count: u64, pause: impl Fn()) {
         let (ours, theirs) = (self.futex(8), self.futex(9));
         for _ in 0..count {
+            pause();
             let value = ours.fetch_add(1, Ordering::Release).wrapping_add(1);
             futex_wake(ours);
             futex_await(theirs, value);
@@ -184,11 +185,12 @@ impl<'a> Control<'a> {
     }
 
     /// Second side of the bare futex ping-pong.
-    pub(crate) fn futex_pong(self, count: u64) {
+    pub(crate) fn futex_pong(self, count: u64, pause: impl Fn()) {
         let (theirs, ours) = (self.futex(8), self.futex(9));
         for _ in 0..count {
             let value = ours.load(Ordering::Relaxed).wrapping_add(1);
             futex_await(theirs, value);
+            pause();
             ours.store(value, Ordering::Release);
             futex_wake(ours);
         }

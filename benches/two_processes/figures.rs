@@ -10,7 +10,8 @@ use allmende::Region;
 use crate::Result;
 use crate::control::{Control, Done, Shared};
 use crate::messages::{
-    BATCH_SLOTS, LINE, Rings, Rival, RivalEnd, SMALL, STREAM_SLOTS, TRIP_SLOTS, rival, sum_of, task,
+    BATCH_SLOTS, LINE, PAUSE, Rings, Rival, RivalEnd, SMALL, STREAM_SLOTS, TRIP_SLOTS, pause, rival, sum_of,
+    task,
 };
 use crate::peer::Peer;
 
@@ -24,6 +25,7 @@ const NEXT_GROUP: f64 = 1.25;
 const FLOOR_TRIPS: u64 = 2_000;
 const TRIPS: u64 = 4_000;
 const PARKED_TRIPS: u64 = 200;
+const ASLEEP_TRIPS: u64 = 50;
 const STREAM: u64 = 50_000;
 const BATCHED: u64 = 200 * 256;
 
@@ -40,7 +42,7 @@ struct Figure {
     limit: f64,
 }
 
-const FIGURES: [Figure; 8] = [
+const FIGURES: [Figure; 9] = [
     Figure {
         name: "round trip, 56 B, spin",
         ours: |sides| sides.trips(task::RTT_SMALL, TRIPS, |rings| rings.small.ping(TRIPS)),
@@ -57,7 +59,9 @@ const FIGURES: [Figure; 8] = [
     },
     Figure {
         name: "one at a time, 56 B, spin",
-        ours: |sides| sides.stream::<SMALL>(task::STREAM_SMALL, STREAM, |rings| rings.small_stream.send(STREAM)),
+        ours: |sides| {
+            sides.stream::<SMALL>(task::STREAM_SMALL, STREAM, |rings| rings.small_stream.send(STREAM))
+        },
         theirs: Some(|sides| sides.rival(task::STREAM_SMALL, STREAM)),
         against: "rtrb between threads",
         limit: 0.70,
@@ -103,9 +107,27 @@ const FIGURES: [Figure; 8] = [
         theirs: Some(|sides| {
             let process = sides.process;
             sides.trips(task::FUTEX, PARKED_TRIPS, |_| {
-                process.futex_ping(PARKED_TRIPS);
+                process.futex_ping(PARKED_TRIPS, || ());
                 Ok(())
             })
+        }),
+        against: "bare futex ping-pong",
+        limit: 1.15,
+    },
+    Figure {
+        name: "round trip, 64 B, both asleep",
+        ours: |sides| {
+            sides
+                .trips(task::RTT_ASLEEP, ASLEEP_TRIPS, |rings| rings.parked.ping_asleep(ASLEEP_TRIPS))
+                .map(without_pauses)
+        },
+        theirs: Some(|sides| {
+            let process = sides.process;
+            let took = sides.trips(task::FUTEX_ASLEEP, ASLEEP_TRIPS, |_| {
+                process.futex_ping(ASLEEP_TRIPS, pause);
+                Ok(())
+            });
+            took.map(without_pauses)
         }),
         against: "bare futex ping-pong",
         limit: 1.15,
@@ -225,7 +247,12 @@ impl Kept {
 
 /// Measures all figures whose name contains `filter` and prints a line for each; says whether all
 /// are within their limits.
-pub(crate) fn measure(rounds: usize, slots: Option<usize>, filter: &str, cores: (usize, usize)) -> Result<bool> {
+pub(crate) fn measure(
+    rounds: usize,
+    slots: Option<usize>,
+    filter: &str,
+    cores: (usize, usize),
+) -> Result<bool> {
     let region = Region::create().size(32 << 20).memfd("two_processes")?;
     let shared = Shared::create(&region)?;
     let rings = Rings::new(&region, slots, true)?;
@@ -331,6 +358,11 @@ impl Spread {
         let at = |tenths| values.get(values.len() * tenths / 10).copied().unwrap_or(f64::NAN);
         Self { p10: at(1), median: at(5), p90: at(9) }
     }
+}
+
+/// A round trip's nanoseconds, less those that both sides waited on purpose.
+fn without_pauses(nanoseconds: f64) -> f64 {
+    nanoseconds - 2e9 * PAUSE.as_secs_f64()
 }
 
 #[allow(clippy::cast_precision_loss)]

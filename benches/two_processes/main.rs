@@ -33,13 +33,8 @@ struct Options {
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        let mut options = Self {
-            rounds: 300,
-            slots: None,
-            filter: String::new(),
-            wake_ups: None,
-            seconds: 3600,
-        };
+        let mut options =
+            Self { rounds: 300, slots: None, filter: String::new(), wake_ups: None, seconds: 3600 };
         // Only `cargo bench` measures; a mere test of the benches, or a list of them, does not.
         let mut wanted = false;
         while let Some(argument) = arguments.next() {

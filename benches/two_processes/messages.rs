@@ -1,5 +1,7 @@
 //! What the two sides send each other.
 
+use std::time::{Duration, Instant};
+
 use allmende::atomic::spin_hint;
 use allmende::spsc::{Consumer, Producer, Ring};
 use allmende::{Payload, Region, Wait};
@@ -59,6 +61,25 @@ where
     fn pong(&mut self, count: u64) -> Result {
         for _ in 0..count {
             let message = self.rx.pop()?;
+            self.tx.push(message)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::ping`], but so slow that each side sleeps when its message comes.
+    pub(crate) fn ping_asleep(&mut self, count: u64) -> Result {
+        for number in 0..count {
+            pause();
+            self.tx.push([number; N])?;
+            assert_eq!(self.rx.pop()?[0], number, "a reply that was not asked for");
+        }
+        Ok(())
+    }
+
+    fn pong_asleep(&mut self, count: u64) -> Result {
+        for _ in 0..count {
+            let message = self.rx.pop()?;
+            pause();
             self.tx.push(message)?;
         }
         Ok(())
@@ -134,6 +155,16 @@ where
     }
 }
 
+/// How long each side waits before it sends, where the other is to fall asleep.
+pub(crate) const PAUSE: Duration = Duration::from_micros(50);
+
+pub(crate) fn pause() {
+    let begun = Instant::now();
+    while begun.elapsed() < PAUSE {
+        spin_hint();
+    }
+}
+
 /// What the receiver of numbered messages adds up.
 pub(crate) fn sum_of<const N: usize>(count: u64) -> u64 {
     (0..count).map(|number| number.wrapping_mul(N as u64)).fold(0, u64::wrapping_add)
@@ -168,6 +199,8 @@ pub(crate) mod task {
     pub(crate) const STREAM_LINE: u64 = 8;
     pub(crate) const BATCHES_SMALL: u64 = 9;
     pub(crate) const BATCHES_LINE: u64 = 10;
+    pub(crate) const RTT_ASLEEP: u64 = 11;
+    pub(crate) const FUTEX_ASLEEP: u64 = 12;
 }
 
 impl Rings {
@@ -191,11 +224,13 @@ impl Rings {
     pub(crate) fn serve(&mut self, control: Control<'_>, task: u64, count: u64) -> Result<Option<u64>> {
         match task {
             task::FLOOR => control.pong(count),
-            task::FUTEX => control.futex_pong(count),
+            task::FUTEX => control.futex_pong(count, || ()),
+            task::FUTEX_ASLEEP => control.futex_pong(count, pause),
             task::RTT_SMALL => self.small.pong(count)?,
             task::RTT_LINE => self.line.pong(count)?,
             task::RTT_LARGE => self.large.pong_in_place(count)?,
             task::RTT_PARKED => self.parked.pong(count)?,
+            task::RTT_ASLEEP => self.parked.pong_asleep(count)?,
             task::STREAM_SMALL => return self.small_stream.receive(count).map(Some),
             task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
             task::BATCHES_SMALL => return self.small_batches.receive_batches(count).map(Some),

@@ -27,7 +27,8 @@ impl Peer {
     }
 
     fn start_as(role: &str, region: &Region, core: usize, slots: Option<usize>) -> Result<Self> {
-        let options = Worker::same_binary(role).region(REGION, region).cpu(core).arg(slots.unwrap_or(0).to_string());
+        let options =
+            Worker::same_binary(role).region(REGION, region).cpu(core).arg(slots.unwrap_or(0).to_string());
         Ok(Self(options.start()?))
     }
 

@@ -14,6 +14,13 @@ pub fn allowed() -> io::Result<Vec<usize>> {
     Ok((0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect())
 }
 
+/// How many processors the machine has, whether this process may use them or not; 1 if it does not say.
+pub fn online() -> usize {
+    use nix::unistd::{SysconfVar, sysconf};
+    let count = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    count.and_then(|count| usize::try_from(count).ok()).unwrap_or(1)
+}
+
 /// Pins the calling thread to one processor.
 ///
 /// # Errors

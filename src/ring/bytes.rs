@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::records::{RecordConsumer, RecordProducer, Records, longest};
-use super::roles::{End, Peer, Role, initialise};
+use super::roles::{End, Role, initialise};
 use super::waiting::{self, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
@@ -126,7 +126,7 @@ impl Ring {
     pub fn producer(&self) -> Result<Producer, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Producer)?;
         let core = RecordProducer::resume(&self.memory).ok_or(AccessError::Corrupt)?;
-        Ok(Producer { core, memory: self.memory, role, wait: Wait::default() })
+        Ok(Producer { core, memory: self.memory, role, wait: Wait::default(), consumer_gone: false })
     }
 
     /// Takes the consumer's role; if its last holder died, goes on where that one stopped.
@@ -215,6 +215,8 @@ pub struct Producer {
     core: RecordProducer,
     memory: Bytes,
     wait: Wait,
+    /// The consumer was seen to be gone: ask again before each claim until there is a successor.
+    consumer_gone: bool,
     role: Role,
 }
 
@@ -330,8 +332,14 @@ impl Producer {
     #[inline]
     fn claim_position(&mut self, length: usize) -> Result<u64, TrySendError> {
         self.check_length(length)?;
-        if self.role.inner().forked() {
+        if self.role.forked() {
             return Err(TryPushError::Access(AccessError::Forked, ()).into());
+        }
+        if self.consumer_gone {
+            if let Some(gone) = waiting::consumer_gone(&self.role) {
+                return Err(gone.try_push(()).into());
+            }
+            self.consumer_gone = false;
         }
         self.core
             .claim(&self.memory, length as u64)
@@ -344,7 +352,7 @@ impl Producer {
             Ok(position) => position,
             Err(TrySendError::TooLarge(error)) => return Err(error.into()),
             Err(TrySendError::Push(TryPushError::Full(()))) => {
-                let Self { core, memory, wait, role } = self;
+                let Self { core, memory, wait, role, .. } = self;
                 waiting::for_space(role, *wait, deadline, |_| core.claim(memory, length as u64))
                     .map_err(|no_space| no_space.push(()))?
             }
@@ -368,8 +376,7 @@ impl Producer {
 
     #[inline]
     fn look_for_sleepers(&mut self) {
-        crate::sync::platform::Platform::light_barrier(self.role.inner());
-        if self.role.peer_event().sleepers() {
+        if self.role.peer_sleeps() {
             self.somebody_sleeps_or_left();
         }
     }
@@ -377,9 +384,9 @@ impl Producer {
     #[cold]
     fn somebody_sleeps_or_left(&mut self) {
         self.role.peer_event().notify_sleepers(self.role.inner());
-        if self.role.peer() != Peer::Expected {
-            // The next claim shall look, and find the consumer gone.
-            self.core.forget_space();
+        if waiting::consumer_gone(&self.role).is_some() {
+            // The next claim shall look at the role, however much space there is.
+            self.consumer_gone = true;
         }
     }
 }
@@ -402,7 +409,7 @@ impl Claim<'_> {
     /// Sends what was written. In a forked child this does nothing: the claim is the parent's.
     #[inline]
     pub fn commit(self) {
-        if !self.producer.role.inner().forked() {
+        if !self.producer.role.forked() {
             self.producer.core.commit(&self.producer.memory, self.length as u64);
             self.producer.look_for_sleepers();
         }
@@ -481,7 +488,7 @@ impl Consumer {
     /// See [`TryPopError`].
     #[inline]
     pub fn try_receive(&mut self) -> Result<Loan<'_>, TryPopError> {
-        if self.role.inner().forked() {
+        if self.role.forked() {
             return Err(AccessError::Forked.into());
         }
         if !self.something_there()
@@ -543,7 +550,7 @@ impl Consumer {
 
     #[inline]
     fn wait_and_lend(&mut self, deadline: Option<Instant>) -> Result<(u64, u64), PopError> {
-        if self.role.inner().forked() {
+        if self.role.forked() {
             return Err(AccessError::Forked.into());
         }
         loop {
@@ -565,7 +572,7 @@ impl Consumer {
         let next = self.core.next(&self.memory).map_err(|_| AccessError::Corrupt)?;
         if self.core.position() != before {
             // Padding was released, for which the producer may be waiting.
-            self.role.peer_event().notify(self.role.inner());
+            self.role.notify_peer();
         }
         if let Some(message) = next {
             self.core.hand_out(&self.memory, message);
@@ -575,9 +582,9 @@ impl Consumer {
 
     #[inline]
     fn release(&mut self, message: (u64, u64)) {
-        if !self.role.inner().forked() {
+        if !self.role.forked() {
             self.core.release(&self.memory, message);
-            self.role.peer_event().notify(self.role.inner());
+            self.role.notify_peer();
         }
     }
 }

@@ -83,7 +83,7 @@ impl Producing {
         let position = (head..limit).find(|&at| !stamped(at)).unwrap_or(limit);
         // What a predecessor stamped of a run before it died was never sent, and must not seem to be
         // once the gap before it is filled.
-        for at in (position + 1..limit).take(MAX_RUN as usize).filter(|&at| stamped(at)) {
+        for at in (position + 1..limit.min(position + MAX_RUN)).filter(|&at| stamped(at)) {
             // Relaxed: the consumer looks here only after it has seen a stamp that we shall store with
             // Release before this one.
             backing.stamp(at).store(0, Ordering::Relaxed);

@@ -13,6 +13,9 @@
 //! So a small ring is always read in the first way; in a larger one both are timed now and then, and
 //! the better one is kept. Figures: `docs/measurements.md`.
 
+// The compiler thinks these too large to inline; out of line they cost a copy of the message and more, as
+// measured (`docs/measurements.md`).
+#![allow(clippy::inline_always)]
 #![forbid(unsafe_code)]
 
 use super::cache;

@@ -170,11 +170,6 @@ impl RecordProducer {
         records.header(self.position).store(COMMITTED | header, Ordering::Release);
         self.position += size;
     }
-
-    /// Makes the next `claim` look anew, whatever was known to be free.
-    pub(crate) fn forget_space(&mut self) {
-        self.limit = self.position;
-    }
 }
 
 /// The consumer's private half.

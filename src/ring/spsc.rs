@@ -20,6 +20,10 @@
 //! dropped: if the consumer is killed in between, its successor gets the message, or the batch,
 //! again, and [`Loan::seen_before`] says so.
 
+// The compiler thinks these too large to inline; out of line they cost a copy of the message and more, as
+// measured (`docs/measurements.md`).
+#![allow(clippy::inline_always)]
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -29,10 +33,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cache;
-use super::core::{Backing, Consuming, Producing};
+use super::core::{Backing, Consuming, MAX_RUN, Producing};
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::habit::{Habit, Stream};
-use super::roles::{End, Peer, Role, initialise};
+use super::roles::{End, Role, initialise};
 use super::waiting::{self, Look, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
@@ -104,7 +108,7 @@ impl<T: Payload> Ring<T> {
     pub fn producer(&self) -> Result<Producer<T>, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Producer)?;
         let core = Producing::resume(&self.slots).ok_or(AccessError::Corrupt)?;
-        Ok(Producer { core, slots: self.slots, role, wait: Wait::default() })
+        Ok(Producer { core, slots: self.slots, role, wait: Wait::default(), consumer_gone: false })
     }
 
     /// Takes the consumer's role; if its last holder died, goes on where that one stopped.
@@ -127,7 +131,7 @@ impl<T> fmt::Debug for Ring<T> {
 }
 
 /// Bytes of a cache line.
-const LINE: u64 = 64;
+const LINE: usize = 64;
 
 /// How many messages of a slice are shown to the consumer together.
 const RUN: usize = 128;
@@ -159,6 +163,10 @@ unsafe impl<T: Payload> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
     const STRIDE: u64 = slot_stride(size_of::<T>() as u64, align_of::<T>()).expect("types are of sane sizes");
+
+    /// Cache lines of a slot.
+    #[allow(clippy::cast_possible_truncation)]
+    const LINES: usize = Self::STRIDE as usize / LINE;
 
     /// `None` when the object is too short for what its directory entry says.
     fn new(memory: &Memory, object: &Object) -> Option<Self> {
@@ -193,24 +201,24 @@ impl<T> Slots<T> {
     /// both lines travel at once.
     #[inline(always)]
     fn will_read(&self, position: u64) {
-        if Self::STRIDE > LINE {
-            cache::will_read(self.slot(position).wrapping_add(LINE as usize));
+        if Self::LINES > 1 {
+            cache::will_read(self.slot(position).wrapping_add(LINE));
         }
     }
 
     /// Takes the lines of a slot from the producer: see [`Habit::Ahead`].
     #[inline(always)]
     fn take_lines(&self, position: u64) {
-        for line in (0..Self::STRIDE).step_by(LINE as usize) {
-            cache::take_line(self.slot(position).wrapping_add(line as usize));
+        for line in 0..Self::LINES {
+            cache::take_line(self.slot(position).wrapping_add(line * LINE));
         }
     }
 
     /// Throws the lines of a slot out of the caches: see [`Habit::Behind`].
     #[inline(always)]
     fn drop_lines(&self, position: u64) {
-        for line in (0..Self::STRIDE).step_by(LINE as usize) {
-            cache::drop_line(self.slot(position).wrapping_add(line as usize));
+        for line in 0..Self::LINES {
+            cache::drop_line(self.slot(position).wrapping_add(line * LINE));
         }
     }
 
@@ -262,6 +270,8 @@ pub struct Producer<T: Payload> {
     core: Producing,
     slots: Slots<T>,
     wait: Wait,
+    /// The consumer was seen to be gone: ask again before each claim until there is a successor.
+    consumer_gone: bool,
     role: Role,
 }
 
@@ -408,6 +418,44 @@ impl<T: Payload> Producer<T> {
         }
     }
 
+    /// Claims up to `most` free slots together, to be written in place; at least one, at most 1024.
+    ///
+    /// # Errors
+    /// See [`TryPushError`].
+    pub fn try_claim_batch(&mut self, most: usize) -> Result<ClaimBatch<'_, T>, TryPushError<()>> {
+        self.find_slot().map_err(|why| why.try_push(()))?;
+        Ok(self.claimed_batch(most))
+    }
+
+    /// The same, waiting for the first slot as long as it takes.
+    ///
+    /// # Errors
+    /// See [`PushError`].
+    pub fn claim_batch(&mut self, most: usize) -> Result<ClaimBatch<'_, T>, PushError<()>> {
+        self.find_slot_until(None).map_err(|why| why.push(()))?;
+        Ok(self.claimed_batch(most))
+    }
+
+    /// The same, waiting at most `time`.
+    ///
+    /// # Errors
+    /// See [`PushError`].
+    pub fn claim_batch_timeout(
+        &mut self,
+        most: usize,
+        time: Duration,
+    ) -> Result<ClaimBatch<'_, T>, PushError<()>> {
+        self.find_slot_until(Instant::now().checked_add(time)).map_err(|why| why.push(()))?;
+        Ok(self.claimed_batch(most))
+    }
+
+    fn claimed_batch(&mut self, most: usize) -> ClaimBatch<'_, T> {
+        // What is known to be free may be a leftover of a look long ago.
+        let free = self.core.free(&self.slots).unwrap_or_default().max(self.core.known_free());
+        let count = (most.max(1) as u64).min(free).min(MAX_RUN);
+        ClaimBatch { producer: self, count }
+    }
+
     /// The slot at the core's position is free, or why it is not.
     #[inline(always)]
     fn find_slot(&mut self) -> Result<(), NoSpace> {
@@ -431,6 +479,7 @@ impl<T: Payload> Producer<T> {
         if self.role.forked() {
             return Err(NoSpace::Access(AccessError::Forked));
         }
+        self.check_consumer()?;
         match self.core.claim(&self.slots) {
             Ok(_) => Ok(()),
             Err(no_slot) => Err(waiting::why_no_space(&self.role, no_slot)),
@@ -443,12 +492,24 @@ impl<T: Payload> Producer<T> {
         if self.role.forked() {
             return Err(NoSpace::Access(AccessError::Forked));
         }
-        let Self { core, slots, wait, role } = self;
+        self.check_consumer()?;
+        let Self { core, slots, wait, role, .. } = self;
         waiting::for_space(role, *wait, deadline, |look| match look {
             Look::Exact => core.claim(slots),
             Look::Cheap => core.claim_published(slots),
         })
         .map(|_| ())
+    }
+
+    /// Says that the consumer is gone, once that was noticed, until a successor is there.
+    fn check_consumer(&mut self) -> Result<(), NoSpace> {
+        if self.consumer_gone {
+            if let Some(gone) = waiting::consumer_gone(&self.role) {
+                return Err(gone);
+            }
+            self.consumer_gone = false;
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -474,8 +535,9 @@ impl<T: Payload> Producer<T> {
     #[cold]
     fn somebody_sleeps_or_left(&mut self) {
         self.role.peer_event().notify_sleepers(self.role.inner());
-        if self.role.peer() != Peer::Expected {
-            // The next claim shall look, and find the consumer gone.
+        if waiting::consumer_gone(&self.role).is_some() {
+            // The next claim shall look at the role, however much space there is.
+            self.consumer_gone = true;
             self.core.forget_space();
         }
     }
@@ -517,6 +579,66 @@ impl<T: Payload> DerefMut for Claim<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and `&mut self` makes it exclusive within the thread.
         unsafe { self.producer.slots.payload(self.producer.core.position()).as_mut() }
+    }
+}
+
+/// Slots that are being written in place. Nothing is sent unless they are [committed](Self::commit);
+/// then the consumer sees all of them at once.
+///
+/// ```
+/// # use allmende::{Region, spsc::Ring};
+/// # let region = Region::create().memfd("example")?;
+/// # let ring = Ring::<u64>::create(&region, "numbers", 8)?;
+/// # let (mut producer, mut consumer) = (ring.producer()?, ring.consumer()?);
+/// let mut batch = producer.claim_batch(3)?;
+/// for (slot, number) in batch.iter_mut().zip(1..) {
+///     *slot = number;
+/// }
+/// batch.commit();
+/// assert_eq!(consumer.receive_batch(8)?.iter().sum::<u64>(), 6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a claim that is dropped sends nothing"]
+pub struct ClaimBatch<'a, T: Payload> {
+    producer: &'a mut Producer<T>,
+    count: u64,
+}
+
+impl<T: Payload> ClaimBatch<'_, T> {
+    /// How many slots there are: at least one.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        usize::try_from(self.count).unwrap_or(usize::MAX)
+    }
+
+    /// The slots in order. What they hold at first are earlier messages.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = &mut T> + '_ {
+        let Producer { core, slots, .. } = &*self.producer;
+        (0..usize::try_from(self.count).unwrap_or(usize::MAX)).map(move |index| {
+            // SAFETY: the claim has these slots to itself until it is committed; each index is another
+            // slot (there are no more of them than the ring has); every bit pattern is a `T`.
+            unsafe { slots.payload(core.position() + index as u64).as_mut() }
+        })
+    }
+
+    /// Sends all of them. In a forked child this does nothing: the claim is the parent's.
+    pub fn commit(self) {
+        let count = self.len();
+        self.commit_first(count);
+    }
+
+    /// Sends only the first `count` (or all, if there are fewer).
+    pub fn commit_first(self, count: usize) {
+        let count = self.count.min(count as u64);
+        if count == 0 || self.producer.role.forked() {
+            return;
+        }
+        let Producer { core, slots, .. } = &mut *self.producer;
+        for ahead in 1..count {
+            core.stamp_ahead(slots, ahead);
+        }
+        core.commit_run(slots, count);
+        self.producer.look_for_sleepers();
     }
 }
 
@@ -590,7 +712,7 @@ impl<T: Payload> Consumer<T> {
         self.next_ready()?;
         let mut count = 0;
         let (there, habit) = self.count_taking_lines(into.len() as u64);
-        for place in into.iter_mut().take(there as usize) {
+        for (place, _) in into.iter_mut().zip(0..there) {
             // SAFETY: the stamp (Acquire) says that the payload is there, and it is this consumer's
             // until released.
             *place =
@@ -637,9 +759,32 @@ impl<T: Payload> Consumer<T> {
     /// See [`PopError`].
     pub fn receive_batch(&mut self, most: usize) -> Result<Batch<'_, T>, PopError> {
         self.wait_for_message(None)?;
+        Ok(self.lend_batch(most))
+    }
+
+    /// The same, if there is a message now.
+    ///
+    /// # Errors
+    /// See [`TryPopError`].
+    pub fn try_receive_batch(&mut self, most: usize) -> Result<Batch<'_, T>, TryPopError> {
+        self.next_ready()?;
+        Ok(self.lend_batch(most))
+    }
+
+    /// The same, waiting for the first at most `time`.
+    ///
+    /// # Errors
+    /// See [`PopError`].
+    pub fn receive_batch_timeout(&mut self, most: usize, time: Duration) -> Result<Batch<'_, T>, PopError> {
+        self.wait_for_message(Instant::now().checked_add(time))?;
+        Ok(self.lend_batch(most))
+    }
+
+    #[inline]
+    fn lend_batch(&mut self, most: usize) -> Batch<'_, T> {
         let (count, habit) = self.count_taking_lines(most.max(1) as u64);
         self.core.hand_out(&self.slots, count);
-        Ok(Batch { consumer: self, count, habit })
+        Batch { consumer: self, count, habit }
     }
 
     #[inline(always)]

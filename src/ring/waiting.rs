@@ -1,12 +1,14 @@
 //! Waiting at either end of a ring, the same for slots and for records: for space, for a message,
 //! or for the news that the other end is gone.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::core::NoSlot;
 use super::error::{PopError, PushError, TryPopError, TryPushError};
 use super::roles::{Peer, Role};
 use crate::atomic::spin_hint;
+use crate::os::affinity;
 use crate::region::AccessError;
 use crate::sync::eventcount::AfterSlice;
 use crate::sync::wait::Wait;
@@ -39,6 +41,7 @@ impl NoSpace {
         }
     }
 
+    /// What it means for a producer that finds the ring full, or that it is to look at its peer.
     fn of_peer(peer: Peer) -> Self {
         match peer {
             Peer::Expected => Self::Full,
@@ -61,6 +64,15 @@ pub(super) fn why_no_space(role: &Role, no_slot: NoSlot) -> NoSpace {
     match no_slot {
         NoSlot::Corrupt => NoSpace::Access(AccessError::Corrupt),
         NoSlot::Full => NoSpace::of_peer(role.peer()),
+    }
+}
+
+/// Whether the consumer is gone, though there may be space.
+#[cold]
+pub(super) fn consumer_gone(role: &Role) -> Option<NoSpace> {
+    match NoSpace::of_peer(role.peer()) {
+        NoSpace::Full => None,
+        gone => Some(gone),
     }
 }
 
@@ -131,8 +143,23 @@ pub(super) fn why_no_message(role: &Role, ready: impl FnOnce() -> bool) -> Optio
     }
 }
 
-/// How many looks a spinning consumer makes before it asks about anything but the message.
-const FIRST_LOOKS: u32 = 256;
+/// How many looks a consumer makes at the message alone, before it asks about anything else, the clock
+/// included, or goes to sleep.
+fn first_looks(wait: Wait) -> u32 {
+    match wait {
+        Wait::Spin => 256,
+        // Two or three microseconds: about what going to sleep and being woken costs this end alone.
+        Wait::Park if another_core() => 100,
+        Wait::Park | Wait::Yield => 1,
+    }
+}
+
+/// Whether the other end can run while this one spins. (What this process is pinned to says nothing of
+/// that.)
+fn another_core() -> bool {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(affinity::online) > 1
+}
 
 /// After some `pauses`, waits until `ready`, the producer is gone and all is consumed, or the time is over.
 pub(super) fn for_message(
@@ -145,13 +172,11 @@ pub(super) fn for_message(
     for _ in 0..pauses {
         spin_hint();
     }
-    if wait == Wait::Spin {
-        for _ in 0..FIRST_LOOKS {
-            if ready() {
-                return Ok(());
-            }
-            spin_hint();
+    for _ in 0..first_looks(wait) {
+        if ready() {
+            return Ok(());
         }
+        spin_hint();
     }
     let condition = || {
         if ready() {

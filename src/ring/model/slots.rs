@@ -97,6 +97,18 @@ impl<'a> Producer<'a> {
         self.heap.ends.notify(End::Producer, self.process);
     }
 
+    /// Claims two slots, writes the second and then the first, and shows both together.
+    fn push_two(&mut self) {
+        let Self { heap, process, core } = self;
+        assert_eq!(core.free(*heap), Ok(2), "to be called while the ring is empty");
+        let position = core.position();
+        heap.payloads[slot(position + 1)].write(Heap::message(position + 1));
+        core.stamp_ahead(*heap, 1);
+        heap.payloads[slot(position)].write(Heap::message(position));
+        core.commit_run(*heap, 2);
+        heap.ends.notify(End::Producer, process);
+    }
+
     /// Sends until so many messages were sent by it and its predecessors, and leaves.
     fn push_up_to(mut self, end: u64) {
         while self.core.position() < end {
@@ -253,6 +265,40 @@ fn loom_slots_successor_of_a_dead_producer() {
                 let core = Producing::resume(&*heap).expect("no contradiction");
                 let producer = Producer { heap: &heap, process: &process, core };
                 process.killed_after(steps, || producer.push_up_to(2), || ()).is_none()
+            })
+        };
+        let successor = {
+            let (process, heap) = (kernel.process(2), heap.clone());
+            thread::spawn(move || Producer::new(&heap, &process).push_up_to(3))
+        };
+        let me = kernel.process(0);
+        let mut expected = 0;
+        Consumer::new(&heap, &me).receive_up_to(3, 1, |position, seen| {
+            assert_eq!((position, seen), (expected, false));
+            expected += 1;
+        });
+        successor.join().expect("no panic");
+        victim.join().expect("no panic")
+    });
+}
+
+/// The producer is killed at any step of a run of two: both are received, or none of the two; what its
+/// successor sends in their place is neither torn nor taken before it is sent.
+#[test]
+fn loom_slots_successor_of_a_producer_dead_in_a_run() {
+    check_kills(1, |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::new());
+        let victim = {
+            let (process, heap) = (kernel.process(1), heap.clone());
+            heap.ends.take(End::Producer, &process);
+            thread::spawn(move || {
+                let core = Producing::resume(&*heap).expect("no contradiction");
+                let mut producer = Producer { heap: &heap, process: &process, core };
+                let leave = || {
+                    producer.push_two();
+                    heap.ends.leave(End::Producer, &process);
+                };
+                process.killed_after(steps, leave, || ()).is_none()
             })
         };
         let successor = {
