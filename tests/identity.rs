@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         &[
             ("the_living_live_and_the_killed_are_dead", the_living_live_and_the_killed_are_dead),
             ("the_stopped_are_not_robbed", the_stopped_are_not_robbed),
+            ("signals_hide_no_death", signals_hide_no_death),
+            ("without_futexes_the_dead_are_found", without_futexes_the_dead_are_found),
             ("exec_is_a_death", exec_is_a_death),
             ("a_second_copy_comes_and_goes", a_second_copy_comes_and_goes),
             ("all_descriptors_are_closed", all_descriptors_are_closed),
@@ -72,6 +74,10 @@ fn victim() {
                 Err(LockError::OwnerDied(suspect)) => suspect.mark_consistent(),
                 other => other.unwrap(),
             });
+        }
+        "holds lock and ring" => {
+            guard = Some(mutex.lock().unwrap());
+            std::mem::forget(spsc::Ring::<u64>::open(&region, "ring").unwrap().producer().unwrap());
         }
         "closes all descriptors" => close_all_descriptors(),
         "closes and goes on" => {
@@ -223,6 +229,75 @@ fn the_stopped_are_not_robbed() {
     victim.kill();
     assert!(matches!(mutex.try_lock(), Err(LockError::OwnerDied(_))));
     region.sweep().unwrap();
+}
+
+/// A child, prepared by `prepare`, waits for a lock and for a message that a dead one owes it.
+fn waits_for_the_dead(prepare: fn()) {
+    let region = Region::create().size(1 << 14).participants(4).memfd("identity").unwrap();
+    let ring = spsc::Ring::<u64>::create(&region, "ring", 8).unwrap();
+    let journal = Journal::new();
+    let (victim, _) = start("holds lock and ring", &region, &journal);
+    let waiter = common::fork(|| {
+        let own = Region::attach(region.descriptor()).unwrap();
+        let lock = Mutex::<u64>::open(&own, "lock").unwrap();
+        let mut consumer = spsc::Ring::<u64>::open(&own, "ring").unwrap().consumer().unwrap();
+        prepare();
+        journal.set(GO, 1);
+        let started = Instant::now();
+        match lock.lock_timeout(Duration::from_secs(20)) {
+            Err(LockError::OwnerDied(suspect)) => drop(suspect.mark_consistent()),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(consumer.pop_timeout(Duration::from_secs(20)), Err(PopError::PeerDied));
+        assert!(started.elapsed() < Duration::from_secs(10), "known after {:?}", started.elapsed());
+        0
+    });
+    until("the child waits", || journal.get(GO) == 1);
+    std::thread::sleep(Duration::from_millis(250));
+    victim.kill();
+    let status = nix::sys::wait::waitpid(waiter, None).unwrap();
+    assert_eq!(status, nix::sys::wait::WaitStatus::Exited(waiter, 0));
+    drop(ring);
+    region.sweep().unwrap();
+}
+
+/// From now on a signal interrupts the calling process every 20 ms.
+fn be_interrupted_often() {
+    extern "C" fn nothing(_: i32) {}
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, which is allowed at any moment.
+    unsafe { sigaction(Signal::SIGALRM, &action) }.unwrap();
+    let every = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: the timer is a live local; nobody asks for the old one.
+    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
+}
+
+/// Signals come more often than slices end; whether the other one lives is asked all the same.
+fn signals_hide_no_death() {
+    waits_for_the_dead(be_interrupted_often);
+}
+
+/// From now on the calling thread is refused every futex call, as some sandboxes do it.
+fn lose_futexes() {
+    let statement = |code: u32, jf, k| libc::sock_filter { code: code.try_into().unwrap(), jt: 0, jf, k };
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_futex as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: takes numbers only.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the program and its four statements are live locals; the kernel copies them.
+    let answer = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+}
+
+fn without_futexes_the_dead_are_found() {
+    waits_for_the_dead(lose_futexes);
 }
 
 fn exec_is_a_death() {

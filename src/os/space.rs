@@ -98,14 +98,16 @@ pub fn free_on_file_system(fd: impl AsFd) -> io::Result<u64> {
 /// # Errors
 /// `ENOSPC` where the space ends, `EOPNOTSUPP` where the file system cannot reserve.
 pub fn reserve(fd: impl AsFd, length: u64) -> io::Result<()> {
-    const STEP: u64 = 256 << 20;
+    const SMALLEST_STEP: u64 = 1 << 20;
+    let mut step = 256 << 20;
     let mut offset = 0;
     while offset < length {
-        let step = STEP.min(length - offset);
-        let (from, count) = (offset.cast_signed(), step.cast_signed());
+        let now = u64::min(step, length - offset);
+        let (from, count) = (offset.cast_signed(), now.cast_signed());
         match fallocate(&fd, FallocateFlags::empty(), from, count) {
-            Ok(()) => offset += step,
-            Err(nix::Error::EINTR) => {}
+            Ok(()) => offset += now,
+            // A signal undoes the whole step: where many come, only a shorter one comes to its end.
+            Err(nix::Error::EINTR) => step = u64::max(step / 2, SMALLEST_STEP),
             Err(error) => return Err(error.into()),
         }
     }

@@ -22,7 +22,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::platform::{Platform, SLICE, Woken};
+use super::platform::{Platform, SLICE, Woken, time_to_sleep};
 use super::wait::Wait;
 use crate::atomic::{AtomicU32, Ordering, spin_hint};
 
@@ -112,6 +112,9 @@ impl EventCount<'_> {
         if let Wait::Spin | Wait::Yield = strategy {
             return spin_until(strategy, deadline, condition, after_slice);
         }
+        // Signals and wake-ups for others end a sleep, but not the slice: else they could put off for
+        // ever the question whether there is still something to wait for.
+        let mut slice_end = None;
         loop {
             if let Some(found) = condition() {
                 return Some(found);
@@ -120,11 +123,13 @@ impl EventCount<'_> {
             if let Some(found) = condition() {
                 return Some(found);
             }
-            let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
+            let now = platform.now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
                 return None;
             }
-            if self.sleep(platform, ticket, left.min(SLICE)) == Woken::TimedOut {
+            let time = time_to_sleep(now, *slice_end.get_or_insert(now + SLICE), deadline);
+            if time.is_zero() || self.sleep(platform, ticket, time) == Woken::TimedOut {
+                slice_end = None;
                 if let Some(found) = condition() {
                     self.was_it_late(platform, ticket);
                     return Some(found);
