@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         &[
             ("headers", headers),
             ("files_of_the_wrong_size_or_kind", files_of_the_wrong_size_or_kind),
+            ("memfds_that_are_not_sealed", memfds_that_are_not_sealed),
             ("names", names),
             ("links_in_the_way", links_in_the_way),
             ("unsafe_directories", unsafe_directories),
@@ -203,6 +204,39 @@ fn files_of_the_wrong_size_or_kind() {
     let reading = allmende::os::reopen(&region.descriptor(), false).unwrap();
     refused!(Region::attach(&reading), AttachError::Os { .. });
     assert!(Region::open().read_only(true).descriptor(&reading).unwrap().read_only());
+}
+
+/// Whatever its header says, a memfd whose size can change is refused.
+fn memfds_that_are_not_sealed() {
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    let good = sample_bytes();
+    let all = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    for kind in [header::kind::MEMFD, header::kind::NAMED, header::kind::FILE] {
+        let bytes = with_header(&good, |header| header.kind = kind);
+        for missing in [all, SealFlag::F_SEAL_SHRINK, SealFlag::F_SEAL_GROW, SealFlag::F_SEAL_SEAL] {
+            let fd = memfd_of(&bytes, false);
+            fcntl(&fd, FcntlArg::F_ADD_SEALS(all - missing)).unwrap();
+            refused!(Region::attach(&fd), AttachError::NotSealed);
+        }
+        // One that forbids sealing looks much like a file on a tmpfs.
+        let fd = memfd_create(c"allmende:bad", MFdFlags::MFD_CLOEXEC).unwrap();
+        nix::sys::stat::fchmod(&fd, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+        nix::unistd::write(&fd, &bytes).unwrap();
+        refused!(Region::attach(&fd), AttachError::NotSealed);
+    }
+    // Real files cannot be sealed, wherever they lie; they must not pretend to be memfds.
+    let place = Temporary::new();
+    for (path, name) in [(place.0.join("file"), None), (PathBuf::new(), Some(unique("bad")))] {
+        let region = match &name {
+            None => Region::create().size(1 << 12).file(&path).unwrap(),
+            Some(name) => Region::create().size(1 << 12).named(name).unwrap(),
+        };
+        drop(Region::attach(region.descriptor()).unwrap());
+        let bytes = with_header(&bytes_of(&region), |header| header.kind = header::kind::MEMFD);
+        nix::sys::uio::pwrite(region.descriptor(), &bytes[..size_of::<Header>()], 0).unwrap();
+        refused!(Region::attach(region.descriptor()), AttachError::NotSealed);
+    }
 }
 
 /// A directory of its own under `parent`, gone when dropped.

@@ -90,6 +90,9 @@ impl OpenOptions {
 
     /// Attaches to the region behind a descriptor, which is duplicated.
     ///
+    /// A memfd must be sealed. The file of a named or file-backed region cannot be: whoever may
+    /// write to it could cut it short, which would end every process that has it mapped.
+    ///
     /// # Errors
     /// See [`AttachError`].
     pub fn descriptor(&self, descriptor: impl AsFd) -> Result<Region, AttachError> {
@@ -107,8 +110,14 @@ impl OpenOptions {
     }
 
     pub(super) fn finish(&self, fd: OwnedFd, place: Option<Place>) -> Result<Region, AttachError> {
+        // Before the size is looked at: what is sealed now has this size for ever. That it needs a
+        // seal is the descriptor's to say; the header is written by whoever passed it.
+        let sealed = memfd::is_sealed(&fd);
+        if !sealed && memfd::is_memfd(&fd).map_err(os("tell whether the file is a memfd"))? {
+            return Err(AttachError::NotSealed);
+        }
         let header = read_header(&fd, self.owner, self.mode)?;
-        if header.kind == kind::MEMFD && !memfd::is_sealed(&fd) {
+        if header.kind == kind::MEMFD && !sealed {
             return Err(AttachError::NotSealed);
         }
         // A descriptor that is passed about may share its description with whoever passed it; and a

@@ -104,6 +104,10 @@ impl CreateOptions {
     }
 
     /// Whether to use huge pages (default [`HugePages::No`]). Only memfd regions can.
+    ///
+    /// No seal keeps a peer that may write from punching holes. In ordinary pages a hole fills itself
+    /// with zeros at the next touch; huge pages may have run out by then, and the touch is a SIGBUS.
+    /// So use them among processes that trust each other.
     #[must_use]
     pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
         self.huge_pages = huge_pages;
@@ -149,7 +153,8 @@ impl CreateOptions {
     /// Creates an anonymous region whose size is sealed; others get its
     /// [descriptor](Region::descriptor), or find it by [`Region::publish`].
     ///
-    /// The only kind for which the full trust promise holds. `label` is for people to read.
+    /// The only kind for which the full trust promise holds: no peer can make a touch of the memory
+    /// end in a signal (but for regions in [huge pages](Self::huge_pages)). `label` is for people to read.
     ///
     /// # Errors
     /// See [`CreateError`].
