@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             ("files_of_the_wrong_size_or_kind", files_of_the_wrong_size_or_kind),
             ("memfds_that_are_not_sealed", memfds_that_are_not_sealed),
             ("names", names),
+            ("the_slow_keep_nobody_waiting", the_slow_keep_nobody_waiting),
             ("links_in_the_way", links_in_the_way),
             ("unsafe_directories", unsafe_directories),
             ("owners_and_permissions", owners_and_permissions),
@@ -298,6 +299,49 @@ fn names() {
     nix::unistd::mkfifo(&place.0.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     refused!(Region::open().file(place.0.join("fifo")), AttachError::NotAFile);
     assert_eq!(fs::read(place.0.join("text")).unwrap(), b"no region");
+}
+
+/// Whoever reserves or maps much memory does not lock the names meanwhile.
+fn the_slow_keep_nobody_waiting() {
+    const LARGE: u64 = 256 << 20;
+    let name = unique("bad");
+    stopped_amid(&|| drop(Region::create().size(LARGE).named(&name).unwrap()));
+    let large = Region::create().size(LARGE).prefault(false).named(&name).unwrap();
+    stopped_amid(&|| drop(Region::open().named(&name).unwrap()));
+    drop(large);
+}
+
+/// Stops a child while its memory is being mapped; others come and go by name.
+fn stopped_amid(slow: &dyn Fn()) {
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    for _ in 0..10 {
+        let child = common::fork(|| {
+            slow();
+            0
+        });
+        common::until("the child maps its memory", || {
+            // All, resident, and shared pages; one that has ended has none.
+            let text = fs::read_to_string(format!("/proc/{child}/statm")).unwrap();
+            let pages: Vec<u64> = text.split_whitespace().map(|pages| pages.parse().unwrap()).collect();
+            pages[0] == 0 || pages[2] > 8192
+        });
+        kill(child, Signal::SIGSTOP).unwrap();
+        let status = waitpid(child, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        if status == WaitStatus::Exited(child, 0) {
+            continue; // Too late.
+        }
+        assert!(matches!(status, WaitStatus::Stopped(..)), "{status:?}");
+        let name = unique("bad");
+        let region = Region::create().size(1 << 12).named(&name).unwrap();
+        drop(Region::open().named(&name).unwrap());
+        drop(region);
+        refused!(Region::open().named(&name), AttachError::Name(NameError::NotFound { .. }));
+        kill(child, Signal::SIGCONT).unwrap();
+        assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+        return;
+    }
+    panic!("every child was too fast to be stopped");
 }
 
 fn links_in_the_way() {

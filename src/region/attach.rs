@@ -104,12 +104,24 @@ impl OpenOptions {
         // Under the lock nobody can remove the name between our opening it and our taking a seat.
         let directory = place.lock(false)?;
         let fd = directory.open(!self.read_only)?;
-        let region = self.finish(fd, Some(place));
+        let inner = self.sit_down(fd, Some(place))?;
         drop(directory);
-        region
+        self.prefaulted(inner)
     }
 
     pub(super) fn finish(&self, fd: OwnedFd, place: Option<Place>) -> Result<Region, AttachError> {
+        self.prefaulted(self.sit_down(fd, place)?)
+    }
+
+    /// The last step, since it takes its time: no lock is held meanwhile.
+    fn prefaulted(&self, inner: Inner) -> Result<Region, AttachError> {
+        if self.prefault {
+            inner.memory.mapping().prefault().map_err(os("prefault the region"))?;
+        }
+        Ok(Region { inner: Arc::new(inner) })
+    }
+
+    fn sit_down(&self, fd: OwnedFd, place: Option<Place>) -> Result<Inner, AttachError> {
         // Before the size is looked at: what is sealed now has this size for ever. That it needs a
         // seal is the descriptor's to say; the header is written by whoever passed it.
         let sealed = memfd::is_sealed(&fd);
@@ -126,11 +138,7 @@ impl OpenOptions {
             problem: "larger than this machine's addresses".into(),
         })?;
         let mapping = Mapping::new(&fd, length, !self.read_only).map_err(os("map the region"))?;
-        if self.prefault {
-            mapping.prefault().map_err(os("prefault the region"))?;
-        }
-        let memory = Memory::new(mapping, header);
-        Ok(Region { inner: Arc::new(Inner::new(fd, memory, place, self.read_only)?) })
+        Inner::new(fd, Memory::new(mapping, header), place, self.read_only)
     }
 }
 
@@ -287,9 +295,9 @@ impl Inner {
         Ok(inner)
     }
 
-    pub(super) fn mark_creator(&mut self, place: Option<Place>) {
+    pub(super) fn mark_creator(&mut self, place: Place) {
         self.creator = true;
-        self.place = place;
+        self.place = Some(place);
     }
 
     /// The participant that this process is, for claims.

@@ -14,7 +14,7 @@ use super::Region;
 use super::attach::{Inner, OpenOptions, check_header};
 use super::error::CreateError;
 use super::memory::Memory;
-use super::names::{Directory, Place};
+use super::names::Place;
 use crate::layout::header::{self, Header, flags, kind};
 use crate::layout::{directory, owner, participant, round_up};
 use crate::os::mapping::Mapping;
@@ -223,22 +223,23 @@ impl CreateOptions {
 
     fn place(&self, place: &Place, label: &str, kind: u32) -> Result<Region, CreateError> {
         let header = self.header(label, kind, process::page_size() as u64, 0)?;
-        let directory = place.lock(true)?;
-        let made = self.place_in(&directory, place, header);
-        if made.is_err() {
+        let made = self.nameless(place, header).and_then(|inner| link(inner, place));
+        if made.is_err()
+            && let Ok(directory) = place.lock(false)
+        {
             directory.remove_directory_if_empty();
         }
         made
     }
 
-    fn place_in(&self, directory: &Directory, place: &Place, header: Header) -> Result<Region, CreateError> {
-        let fd = match directory.nameless_file(self.mode) {
-            Ok(fd) => fd,
-            Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR | nix::Error::ENOENT) => {
-                return Err(CreateError::UnsupportedFileSystem { missing: "O_TMPFILE" });
+    /// Everything but the name. It takes its time, so the directory's lock is not held meanwhile.
+    fn nameless(&self, place: &Place, header: Header) -> Result<Inner, CreateError> {
+        let fd = place.nameless_file(self.mode)?.map_err(|error| match error {
+            nix::Error::EOPNOTSUPP | nix::Error::EISDIR | nix::Error::ENOENT => {
+                CreateError::UnsupportedFileSystem { missing: "O_TMPFILE" }
             }
-            Err(error) => return Err(os("create a nameless file")(error.into())),
-        };
+            error => os("create a nameless file")(error.into()),
+        })?;
         let free = space::free_on_file_system(&fd).map_err(os("ask for the free space"))?;
         // Some file systems (ramfs) report no size at all; there only the attempt can tell.
         if free < header.total && free != 0 {
@@ -250,16 +251,7 @@ impl CreateOptions {
             check_memory(header.total)?;
         }
         reserve(&fd, header.total)?;
-        let mut inner = self.initialise(fd, header)?;
-        let link = inner.descriptor_for_linking()?;
-        inner.mark_creator(Some(place.clone()));
-        let published = directory.publish(&link);
-        if let Err(error) = published {
-            // Nobody knows the file: there is no name to remove, and the lock is ours already.
-            inner.mark_creator(None);
-            return Err(error.into());
-        }
-        Ok(Region { inner: Arc::new(inner) })
+        self.initialise(fd, header)
     }
 
     /// Header and tables of a region of this description, in pages of `page` bytes.
@@ -352,10 +344,13 @@ impl CreateOptions {
     }
 }
 
-impl Inner {
-    fn descriptor_for_linking(&self) -> Result<OwnedFd, CreateError> {
-        self.file.as_fd().try_clone_to_owned().map_err(os("duplicate the descriptor"))
-    }
+/// Gives a finished region its name.
+fn link(mut inner: Inner, place: &Place) -> Result<Region, CreateError> {
+    // Held until the end: nobody can remove the name before `inner` knows that it has one.
+    let directory = place.lock(true)?;
+    directory.publish(inner.file.as_fd())?;
+    inner.mark_creator(place.clone());
+    Ok(Region { inner: Arc::new(inner) })
 }
 
 fn os(action: &'static str) -> impl FnOnce(io::Error) -> CreateError {

@@ -1,10 +1,11 @@
 //! Names of regions: files in a directory of mode 0700 that belongs to the user.
 //!
 //! `/dev/shm/allmende-UID`, or `$ALLMENDE_DIR`. A name appears whole (`linkat` of a finished file)
-//! and is changed only under the directory's `flock`, which the kernel drops when its holder dies.
+//! and is changed only under the directory's lock, which the kernel drops when its holder dies. It is
+//! held for a few system calls, and never while memory is being had.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -131,6 +132,24 @@ impl Place {
         }
     }
 
+    /// A new file without a name, on the file system on which the name is to stand. Needs no lock.
+    /// The inner error is that of `openat`.
+    pub(super) fn nameless_file(&self, mode: u32) -> Result<nix::Result<OwnedFd>, NameError> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(mode);
+        loop {
+            let directory = self.open_directory(true)?;
+            let made = openat(&directory, ".", flags, mode);
+            // Removed by somebody since, together with the last name in it: made anew.
+            let removed = || fstat(&directory).is_ok_and(|stat| stat.st_nlink == 0);
+            if self.own && matches!(made, Err(nix::Error::ENOENT)) && removed() {
+                continue;
+            }
+            // The process's umask may have taken bits away that were asked for.
+            return Ok(made.and_then(|fd| nix::sys::stat::fchmod(&fd, mode).map(|()| fd)));
+        }
+    }
+
     fn open_directory(&self, make: bool) -> Result<OwnedFd, NameError> {
         if self.own && make {
             match nix::unistd::mkdir(&self.directory, Mode::S_IRWXU) {
@@ -175,17 +194,8 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// A new file without a name, on the directory's file system.
-    pub(super) fn nameless_file(&self, mode: u32) -> nix::Result<OwnedFd> {
-        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-        let fd = openat(self.lock.as_fd(), ".", flags, Mode::from_bits_truncate(mode))?;
-        // The process's umask may have taken bits away that were asked for.
-        nix::sys::stat::fchmod(&fd, Mode::from_bits_truncate(mode))?;
-        Ok(fd)
-    }
-
     /// Gives `fd` its name. A name left over by processes that are all dead is replaced.
-    pub(super) fn publish(&self, fd: &OwnedFd) -> Result<(), NameError> {
+    pub(super) fn publish(&self, fd: BorrowedFd<'_>) -> Result<(), NameError> {
         let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
         let name = self.place.name.as_str();
         for _ in 0..2 {
