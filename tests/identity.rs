@@ -34,9 +34,10 @@ fn main() -> ExitCode {
             ("without_privileges_nothing_is_proven", without_privileges_nothing_is_proven),
             ("a_forked_child_touches_nothing", a_forked_child_touches_nothing),
             ("a_forked_child_attaches_anew", a_forked_child_attaches_anew),
+            ("children_inherit_no_locks", children_inherit_no_locks),
             ("a_reused_process_id_is_nobody_s", a_reused_process_id_is_nobody_s),
         ],
-        &[("victim", victim), ("second_copy", second_copy)],
+        &[("victim", victim), ("second_copy", second_copy), ("forks_amid", forks_amid)],
     )
 }
 
@@ -657,6 +658,70 @@ fn a_forked_child_attaches_anew() {
     }
     assert_eq!(*lock.lock().unwrap(), count(20, 200));
     all_alive(&region, 1);
+}
+
+/// One thread takes every lock that there is on files, again and again, while another one forks.
+fn forks_amid() {
+    const FORKS: u64 = 1000;
+    let region = Region::attach(common::descriptor(0)).unwrap();
+    let journal = Journal::inherited(1);
+    // Its children outlive it, and are found by this.
+    nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0)).unwrap();
+    let name = common::argument(0);
+    std::thread::spawn(move || {
+        loop {
+            let other = Region::open().named(&name).unwrap();
+            assert!(Mutex::<u64>::create(&region, "lock", &0).is_err());
+            drop((other, Region::create().size(1 << 12).named(&format!("{name}-x")).unwrap()));
+            region.sweep().unwrap();
+            drop(Region::attach(region.descriptor()).unwrap());
+        }
+    });
+    for forks in 1..=FORKS {
+        // SAFETY: the child, which may have been forked amid anything, makes system calls only.
+        if unsafe { libc::fork() } == 0 {
+            loop {
+                // SAFETY: takes nothing.
+                unsafe { libc::pause() };
+            }
+        }
+        journal.set(GO, forks);
+    }
+    journal.set(SLOT, 1);
+    std::thread::sleep(common::FOREVER);
+}
+
+/// A lock ends with who took it, though its children live on.
+fn children_inherit_no_locks() {
+    const SLOTS: u32 = 16;
+    let name = unique("forks");
+    let region = Region::create().size(1 << 14).participants(SLOTS).named(&name).unwrap();
+    drop(Mutex::<u64>::create(&region, "lock", &0).unwrap());
+    let journal = Journal::new();
+    // Its children become this process's, to be waited for.
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    let mut victim = Process::start("forks_amid", &[&name], &[region.descriptor(), journal.as_fd()]);
+    until("the victim has its children", || {
+        assert_eq!(victim.ended(), None, "the victim ended by itself");
+        journal.get(SLOT) == 1
+    });
+    let group = victim.pid();
+    victim.kill();
+    let check = || -> Result<(), Box<dyn std::error::Error>> {
+        region.sweep()?;
+        all_alive(&region, 1);
+        Event::open_or_create(&region, "new")?;
+        drop((1..SLOTS).map(|_| Region::open().named(&name)).collect::<Result<Vec<_>, _>>()?);
+        drop(Region::create().size(1 << 12).named(&format!("{name}-x"))?);
+        Ok(())
+    };
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+    nix::sys::signal::killpg(group, Signal::SIGKILL).unwrap();
+    while nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(-group.as_raw()), None).is_ok() {}
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) };
+    checked.unwrap().unwrap();
 }
 
 /// The slot of a dead participant stays dead even when a new process has its process id.

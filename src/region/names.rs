@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
 use super::error::NameError;
+use crate::os::fork_gate::{self, Shut};
 use crate::os::{FileId, byte_lock, process};
 
 /// How long the lock of a directory is waited for.
@@ -113,18 +114,20 @@ impl Place {
     pub(super) fn lock(&self, make: bool) -> Result<Directory, NameError> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
+            let no_fork = fork_gate::shut();
             let fd = self.open_directory(make)?;
             match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
                 // Whoever removed the last name may have removed the directory: then it has no
                 // name any more, and what we locked is nobody's.
                 Ok(lock) if fstat(lock.as_fd()).is_ok_and(|stat| stat.st_nlink > 0) => {
-                    return Ok(Directory { lock, place: self.clone() });
+                    return Ok(Directory { lock, place: self.clone(), _no_fork: no_fork });
                 }
                 Ok(_) => {}
                 Err((_, nix::Error::EWOULDBLOCK | nix::Error::EINTR)) => {
                     if Instant::now() > deadline {
                         return Err(NameError::Busy { name: self.display() });
                     }
+                    drop(no_fork);
                     std::thread::sleep(Duration::from_micros(200));
                 }
                 Err((_, error)) => return Err(self.os("lock the directory of", error)),
@@ -187,10 +190,11 @@ impl Place {
     }
 }
 
-/// A directory of names whose lock this process holds.
+/// A directory of names whose lock this process holds; it is not forked meanwhile.
 pub(super) struct Directory {
     lock: Flock<OwnedFd>,
     place: Place,
+    _no_fork: Shut,
 }
 
 impl Directory {
