@@ -30,7 +30,9 @@ use crate::atomic::{AtomicU32, Ordering, spin_hint};
 pub const SLEEPERS: u32 = 1;
 
 /// How many looks a spinning wait makes between two looks at the clock.
-const LOOKS_PER_CLOCK: u32 = 1 << 12;
+const SPINS_PER_CLOCK: u32 = 1 << 12;
+/// The same for a yielding one: where others want the core, too, each yield takes milliseconds.
+const YIELDS_PER_CLOCK: u32 = 4;
 /// How long a sleeper that found its condition true after a slice waits for the wake-up that ought
 /// to be under way, before it counts as lost.
 const GRACE: Duration = Duration::from_millis(50);
@@ -159,9 +161,10 @@ fn spin_until<T>(
     mut condition: impl FnMut() -> Option<T>,
     mut after_slice: impl FnMut() -> AfterSlice,
 ) -> Option<T> {
+    let looks = if strategy == Wait::Yield { YIELDS_PER_CLOCK } else { SPINS_PER_CLOCK };
     let mut slice_ends = None;
     loop {
-        for _ in 0..LOOKS_PER_CLOCK {
+        for _ in 0..looks {
             if let Some(found) = condition() {
                 return Some(found);
             }
