@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use allmende::region::{AccessError, Liveness};
+use allmende::region::{AccessError, AttachError, Liveness, NameError};
 use allmende::ring::error::{PopError, RoleError, TryPopError, TryPushError};
 use allmende::sync::mutex::LockError;
 use allmende::{Event, Mutex, Region, bytes, spsc};
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
             ("a_forked_child_touches_nothing", a_forked_child_touches_nothing),
             ("a_forked_child_attaches_anew", a_forked_child_attaches_anew),
             ("children_inherit_no_locks", children_inherit_no_locks),
+            ("a_child_of_a_dead_publisher_answers_nobody", a_child_of_a_dead_publisher_answers_nobody),
             ("a_reused_process_id_is_nobody_s", a_reused_process_id_is_nobody_s),
         ],
         &[("victim", victim), ("second_copy", second_copy), ("forks_amid", forks_amid)],
@@ -88,7 +89,10 @@ fn victim() {
                 assert_eq!(liveness(&region, region.slot().unwrap()), Some(Liveness::Alive));
             }
         }
-        "has a child" => {
+        "has a child" | "publishes and has a child" => {
+            if what != "has a child" {
+                std::mem::forget(region.publish(&region.label()).unwrap());
+            }
             // The child has inherited mapping and descriptors, and lives on when the victim dies.
             let child = common::fork(|| {
                 // SAFETY: takes numbers only. This child is to survive its parent.
@@ -722,6 +726,58 @@ fn children_inherit_no_locks() {
     // SAFETY: takes numbers only.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) };
     checked.unwrap().unwrap();
+}
+
+/// The child has the listening socket: connections can be made until the queue is full, and block then.
+fn a_child_of_a_dead_publisher_answers_nobody() {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    let journal = Journal::new();
+    let meetings = [false, true].map(|queue_is_full| {
+        let name = unique("meeting");
+        let region = Region::create().size(1 << 14).participants(4).memfd(&name).unwrap();
+        let (victim, _) = start("publishes and has a child", &region, &journal);
+        drop(Region::open().rendezvous(&name).unwrap());
+        victim.kill();
+        let child = nix::unistd::Pid::from_raw(i32::try_from(journal.get(CHILD)).unwrap());
+        let path = allmende::region::user_directory().join(format!("{name}.sock"));
+        while queue_is_full {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let one = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+            match connect(one.as_raw_fd(), &UnixAddr::new(&path).unwrap()) {
+                Ok(()) => {}
+                Err(nix::Error::EAGAIN) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        (name, region, child)
+    });
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for (name, region, _) in &meetings {
+            let asking = scope.spawn(|| Region::open().rendezvous(name).map(drop));
+            scope.spawn(move || {
+                let answer = asking.join().unwrap();
+                assert!(
+                    matches!(answer, Err(AttachError::Name(NameError::NoAnswer { .. }))),
+                    "{answer:?} after {:?}",
+                    started.elapsed()
+                );
+                // The name is free for whoever wants it.
+                let meeting = region.publish(name).unwrap();
+                assert!(matches!(region.publish(name), Err(NameError::Taken { .. })));
+                assert_eq!(Region::open().rendezvous(name).unwrap().id(), region.id());
+                drop(meeting);
+                let answer = Region::open().rendezvous(name).map(drop);
+                assert!(matches!(answer, Err(AttachError::Name(NameError::NotFound { .. }))), "{answer:?}");
+            });
+        }
+    });
+    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
+    for (_, region, child) in meetings {
+        nix::sys::signal::kill(child, Signal::SIGKILL).unwrap();
+        region.sweep().unwrap();
+        all_alive(&region, 1);
+    }
 }
 
 /// The slot of a dead participant stays dead even when a new process has its process id.

@@ -156,6 +156,9 @@ impl Region {
     /// Answers, until the returned value is dropped, every process of this user that asks for `name`
     /// with a descriptor of this region.
     ///
+    /// The name is taken as long as somebody answers for it: one whose publisher died, or has been
+    /// standing still for five seconds, goes to whoever publishes under it next.
+    ///
     /// # Errors
     /// See [`NameError`].
     pub fn publish(&self, name: &str) -> Result<Rendezvous, NameError> {

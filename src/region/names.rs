@@ -98,6 +98,11 @@ impl Place {
         Ok(Self { directory, name, own: false })
     }
 
+    /// The path of a socket of that name, for the calls that know no directory descriptors.
+    pub(super) fn socket_path(&self) -> PathBuf {
+        self.directory.join(format!("{}{SOCKET_SUFFIX}", self.name))
+    }
+
     fn os(&self, action: &'static str, error: impl Into<io::Error>) -> NameError {
         NameError::Os { action, name: self.display(), source: error.into() }
     }
@@ -266,10 +271,5 @@ impl Directory {
             self.remove_name(id);
         }
         abandoned
-    }
-
-    /// The path of a socket of that name, for the calls that know no directory descriptors.
-    pub(super) fn socket_path(&self) -> PathBuf {
-        self.place.directory.join(format!("{}{SOCKET_SUFFIX}", self.place.name))
     }
 }
