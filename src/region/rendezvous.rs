@@ -6,11 +6,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::error::{AttachError, NameError};
 use super::names::{Directory, Place};
+use crate::atomic::{AtomicU32, Ordering};
 use crate::os::connect::connect_until;
 use crate::os::fork_guard::ForkGuard;
 use crate::os::{fd_passing, poll, process};
@@ -28,6 +30,8 @@ pub struct Rendezvous {
     socket: Option<Socket>,
     listener: UnixListener,
     thread: Option<JoinHandle<()>>,
+    /// Not 0: the thread is to end.
+    over: Arc<AtomicU32>,
     guard: ForkGuard,
 }
 
@@ -56,11 +60,13 @@ impl Rendezvous {
         drop(directory);
         let region = region.try_clone_to_owned().map_err(|error| os("duplicate the descriptor of", error))?;
         let accepting = listener.try_clone().map_err(|error| os("duplicate the socket of", error))?;
+        let over = Arc::new(AtomicU32::new(0));
+        let told = over.clone();
         let thread = std::thread::Builder::new()
             .name("allmende-rendezvous".to_owned())
-            .spawn(move || serve(&accepting, &region))
+            .spawn(move || serve(&accepting, &region, &told))
             .map_err(|error| os("start a thread for", error))?;
-        Ok(Self { name: name.to_owned(), path, socket, listener, thread: Some(thread), guard })
+        Ok(Self { name: name.to_owned(), path, socket, listener, thread: Some(thread), over, guard })
     }
 
     /// The name under which the region is found.
@@ -83,6 +89,8 @@ impl Drop for Rendezvous {
             }
             directory.remove_directory_if_empty();
         }
+        // Relaxed: it orders nothing, and the thread looks again and again.
+        self.over.store(1, Ordering::Relaxed);
         // Shutting a listening socket down makes `accept` return.
         let _ = nix::sys::socket::shutdown(self.listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
         if let Some(thread) = self.thread.take() {
@@ -118,12 +126,13 @@ fn free_place(name: &str, place: &Place) -> Result<(PathBuf, Directory), NameErr
     }
 }
 
-fn serve(listener: &UnixListener, region: &OwnedFd) {
+fn serve(listener: &UnixListener, region: &OwnedFd, over: &AtomicU32) {
     for stream in listener.incoming() {
         match stream {
             // One that asks and then goes, or is another user's, is no reason to stop.
             Ok(stream) => drop(answer(stream, region)),
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+            // A process without descriptors is told of nothing else, not even of the end.
+            Err(_) if over.load(Ordering::Relaxed) != 0 => return,
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
