@@ -45,6 +45,7 @@ fn main() -> ExitCode {
             ("more_than_the_memory", more_than_the_memory),
             ("more_than_a_control_group_allows", more_than_a_control_group_allows),
             ("no_descriptors_left", no_descriptors_left),
+            ("too_many_descriptors_at_once", too_many_descriptors_at_once),
             ("objects_that_claim_what_they_have_not", objects_that_claim_what_they_have_not),
             ("random_headers", random_headers),
             ("random_tables_and_objects", random_tables_and_objects),
@@ -775,6 +776,58 @@ fn no_descriptors_left() {
         drop(Region::attach(region.descriptor()).unwrap());
     });
     assert_eq!(region.participants().len(), 1, "slots were left");
+}
+
+/// Descriptors that are refused are closed (the runner looks), and signals disturb nobody.
+fn too_many_descriptors_at_once() {
+    use allmende::os::fd_passing::{MAX_DESCRIPTORS, receive, send};
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let give = |count: usize| {
+        let fds = vec![0; count];
+        let parts = [std::io::IoSlice::new(b"x")];
+        let rights = [ControlMessage::ScmRights(&fds)];
+        sendmsg::<()>(theirs.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None).unwrap();
+    };
+    let mut buffer = [0; 8];
+    let open = || common::entries("/proc/self/fd").len();
+    let before = open();
+    for count in [1, MAX_DESCRIPTORS] {
+        give(count);
+        let (bytes, fds) = receive(&ours, &mut buffer).unwrap();
+        assert_eq!((bytes, fds.len()), (1, count));
+    }
+    for count in [MAX_DESCRIPTORS + 1, 100, 253] {
+        give(count);
+        let refusal = error(receive(&ours, &mut buffer));
+        assert_eq!(refusal.kind(), std::io::ErrorKind::InvalidData, "{refusal}");
+        assert_eq!(open(), before, "{count} came, and some stayed open");
+    }
+    assert!(send(&theirs, b"x", &[0; MAX_DESCRIPTORS + 1]).is_err());
+    // Some have a number to get, others have not.
+    in_a_fork(|| {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let free = u64::try_from(fs::File::open("/dev/null").unwrap().as_raw_fd()).unwrap();
+        for more in [0, 1, 5] {
+            give(10);
+            setrlimit(Resource::RLIMIT_NOFILE, free + more, most).unwrap();
+            let refusal = error(receive(&ours, &mut [0; 8]));
+            setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+            assert_eq!(refusal.kind(), std::io::ErrorKind::InvalidData, "{refusal}");
+            assert_eq!(open(), before, "some stayed open");
+        }
+    });
+    in_a_fork(|| {
+        common::be_interrupted_often();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(200));
+                give(3);
+            });
+            assert_eq!(receive(&ours, &mut [0; 8]).unwrap().1.len(), 3);
+        });
+    });
 }
 
 /// Directory entries whose numbers do not fit together, at the very end of the region.

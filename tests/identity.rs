@@ -266,22 +266,9 @@ fn waits_for_the_dead(prepare: fn()) {
     region.sweep().unwrap();
 }
 
-/// From now on a signal interrupts the calling process every 20 ms.
-fn be_interrupted_often() {
-    extern "C" fn nothing(_: i32) {}
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
-    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing, which is allowed at any moment.
-    unsafe { sigaction(Signal::SIGALRM, &action) }.unwrap();
-    let every = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
-    let timer = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: the timer is a live local; nobody asks for the old one.
-    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
-}
-
 /// Signals come more often than slices end; whether the other one lives is asked all the same.
 fn signals_hide_no_death() {
-    waits_for_the_dead(be_interrupted_often);
+    waits_for_the_dead(common::be_interrupted_often);
 }
 
 /// From now on the calling thread is refused every futex call, as some sandboxes do it.

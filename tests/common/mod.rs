@@ -294,6 +294,19 @@ pub fn fork(body: impl FnOnce() -> i32) -> Pid {
     }
 }
 
+/// From now on a signal interrupts the calling process every 20 ms.
+pub fn be_interrupted_often() {
+    extern "C" fn nothing(_: i32) {}
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, which is allowed at any moment.
+    unsafe { sigaction(Signal::SIGALRM, &action) }.unwrap();
+    let every = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: the timer is a live local; nobody asks for the old one.
+    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
+}
+
 /// Entries of a directory, sorted; none when it is not there.
 pub fn entries(directory: &str) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
