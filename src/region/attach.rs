@@ -12,7 +12,7 @@ use super::error::{AccessError, AttachError};
 use super::memory::Memory;
 use super::names::{Directory, Place};
 use super::participants::Seat;
-use super::{Region, rendezvous, sweep};
+use super::{Region, objects, rendezvous, sweep};
 use crate::layout::header::{self, Header, delete_by, flags, kind};
 use crate::layout::{directory, owner, participant};
 use crate::os::fork_guard::ForkGuard;
@@ -138,6 +138,11 @@ impl OpenOptions {
             problem: "larger than this machine's addresses".into(),
         })?;
         let mapping = Mapping::new(&fd, length, !self.read_only).map_err(os("map the region"))?;
+        // The last to detach removes the name, however it got in.
+        let place = place.or_else(|| {
+            let may_remove = !self.read_only && header.delete_by == delete_by::LAST_DETACH;
+            may_remove.then(|| Place::of(&fd, header.kind, &objects::text(&header.label))).flatten()
+        });
         Inner::new(fd, Memory::new(mapping, header), place, self.read_only)
     }
 }

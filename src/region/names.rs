@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
 use super::error::NameError;
+use crate::layout::header::kind;
 use crate::os::fork_gate::{self, Shut};
 use crate::os::{FileId, byte_lock, process};
 
@@ -96,6 +98,29 @@ impl Place {
             _ => PathBuf::from("."),
         };
         Ok(Self { directory, name, own: false })
+    }
+
+    /// Where the name stands of a region that was got as a descriptor. `None` if that cannot be told.
+    ///
+    /// A guess: whoever removes a name makes sure that it means the region's file.
+    pub(super) fn of(fd: &impl AsFd, kind: u32, label: &str) -> Option<Self> {
+        match kind {
+            kind::NAMED => Self::named(label).ok(),
+            kind::FILE => {
+                let id = FileId::of(fd).ok()?;
+                let link = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+                // A descriptor of the creator's still has the name of a nameless file, beside which
+                // the one that it was given later is.
+                let opened_as = std::fs::read_link(link).ok()?;
+                let linked_as = opened_as.with_file_name(label);
+                let here = |path: &&PathBuf| {
+                    let same = |file: std::fs::Metadata| file.dev() == id.device && file.ino() == id.inode;
+                    path.is_absolute() && std::fs::symlink_metadata(path).is_ok_and(same)
+                };
+                Self::path([&opened_as, &linked_as].into_iter().find(here)?).ok()
+            }
+            _ => None,
+        }
     }
 
     /// The path of a socket of that name, for the calls that know no directory descriptors.
