@@ -742,6 +742,13 @@ fn more_than_a_control_group_allows() {
         // The same for a named one, which lies in memory, too.
         refused!(Region::create().size(1 << 30).named(&unique("bad")), CreateError::NoSpace { .. });
         drop(Region::create().size(1 << 20).memfd("bad").unwrap());
+        // What is only cached is not used up.
+        let file = std::env::temp_dir().join(unique("allmende-bad"));
+        let mut bytes = std::io::Read::take(std::io::repeat(7), 48 << 20);
+        std::io::copy(&mut bytes, &mut fs::File::create(&file).unwrap()).unwrap();
+        let made = Region::create().size(40 << 20).memfd("bad").map(drop);
+        fs::remove_file(&file).unwrap();
+        made.unwrap();
     });
     // The last of its processes must be gone for good before a group can be.
     common::until("the group is empty", || {
