@@ -41,6 +41,7 @@ fn main() -> ExitCode {
             ("wrong_objects", wrong_objects),
             ("read_only", read_only),
             ("impossible_sizes", impossible_sizes),
+            ("huge_pages_that_are_there_or_not", huge_pages_that_are_there_or_not),
             ("more_than_a_file_system_has", more_than_a_file_system_has),
             ("more_than_the_memory", more_than_the_memory),
             ("more_than_a_control_group_allows", more_than_a_control_group_allows),
@@ -600,6 +601,69 @@ fn impossible_sizes() {
     }
     let preferred = Region::create().size(1 << 45).huge_pages(HugePages::Prefer).memfd("bad");
     refused!(preferred, CreateError::NoSpace { .. });
+}
+
+/// The machine's number of huge pages, as it was when dropped.
+struct HugePagesBefore(PathBuf, String);
+
+impl HugePagesBefore {
+    fn raise_by(pages: u64, size: u64) -> std::io::Result<Self> {
+        let path = format!("/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages", size / 1024);
+        let number = fs::read_to_string(&path)?;
+        let before = Self(PathBuf::from(&path), number.trim().to_owned());
+        let more = before.1.parse::<u64>().unwrap() + pages;
+        fs::write(&path, more.to_string())?;
+        let raised = fs::read_to_string(&path)?.trim() == more.to_string();
+        if raised { Ok(before) } else { Err(std::io::ErrorKind::OutOfMemory.into()) }
+    }
+}
+
+impl Drop for HugePagesBefore {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.0, &self.1);
+    }
+}
+
+/// Huge pages are had, or refused, or replaced by ordinary ones.
+fn huge_pages_that_are_there_or_not() {
+    use allmende::os::space::{huge_page_size, huge_pages_left};
+    use memmap2::MmapOptions;
+    let create = |size| {
+        let of = |kind| Region::create().size(size).huge_pages(kind).memfd("bad");
+        // Required first: another process may want the last pages, too.
+        (of(HugePages::Require), of(HugePages::Prefer).unwrap())
+    };
+    match create(1 << 20) {
+        (Ok(region), _) => assert!(region.huge_pages()),
+        (Err(CreateError::NoHugePages { needed, free }), preferred) => {
+            assert!(free < needed);
+            assert!(!preferred.huge_pages(), "what is preferred may be replaced");
+        }
+        (Err(error), _) => panic!("{error}"),
+    }
+    let Some(size) = huge_page_size() else {
+        skip("huge pages that are promised already", "the kernel has none");
+        return;
+    };
+    let _before = match HugePagesBefore::raise_by(8, size) {
+        Ok(before) => before,
+        Err(error) => {
+            skip("huge pages that are promised already", &format!("their number cannot be raised: {error}"));
+            return;
+        }
+    };
+    let left = huge_pages_left(size);
+    assert!(left >= 8 * size, "{left}");
+    let (region, _) = create(size);
+    assert!(region.unwrap().huge_pages());
+    // Mapped but not touched: all are free, and none is to be had.
+    let length = usize::try_from(left).unwrap();
+    let promised = MmapOptions::new().len(length).huge(None).map_anon().unwrap();
+    assert_eq!(huge_pages_left(size), 0);
+    let (region, preferred) = create(size);
+    refused!(region, CreateError::NoHugePages { free: 0, .. });
+    assert!(!preferred.huge_pages());
+    drop(promised);
 }
 
 /// A gigabyte on a file system of 64 MiB.

@@ -114,6 +114,24 @@ pub fn free_on_file_system(fd: impl AsFd) -> io::Result<u64> {
     Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
 }
 
+/// Bytes in a huge page of the default size; `None` where the kernel has none.
+pub fn huge_page_size() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Hugepagesize:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+/// Bytes in huge pages of `page` bytes that nobody has, and that are promised to nobody.
+pub fn huge_pages_left(page: u64) -> u64 {
+    let directory = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", page / 1024);
+    let pages = |file| {
+        let text = fs::read_to_string(Path::new(&directory).join(file)).unwrap_or_default();
+        text.trim().parse::<u64>().unwrap_or(0)
+    };
+    // Reserved pages belong to mappings that have not touched them yet, and count as free until then.
+    pages("free_hugepages").saturating_sub(pages("resv_hugepages")).saturating_mul(page)
+}
+
 /// Makes the file `length` bytes long with every block in hand, so that no later touch can fail.
 ///
 /// In steps, so that a signal or a lack of space is met soon.

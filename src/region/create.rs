@@ -161,16 +161,13 @@ impl CreateOptions {
     pub fn memfd(&self, label: &str) -> Result<Region, CreateError> {
         let label: String = label.chars().filter(|&c| c != '\0').collect();
         let wants_huge = self.huge_pages != HugePages::No;
-        let page = if wants_huge { huge_page_size().unwrap_or(0) } else { 0 };
+        let page = if wants_huge { space::huge_page_size().unwrap_or(0) } else { 0 };
         if wants_huge {
             match self.huge_memfd(&label, page) {
-                Ok(region) => return Ok(region),
-                Err(error @ (CreateError::NoHugePages { .. } | CreateError::Os { .. })) => {
-                    if self.huge_pages == HugePages::Require {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if self.huge_pages == HugePages::Require => return Err(error),
+                // If it was not for the huge pages, ordinary ones meet the same error.
+                Err(_) => {}
+                made => return made,
             }
         }
         let header = self.header(&label, kind::MEMFD, process::page_size() as u64, 0)?;
@@ -184,12 +181,17 @@ impl CreateOptions {
             return Err(CreateError::NoHugePages { needed: self.size, free: 0 });
         }
         let header = self.header(label, kind::MEMFD, page, flags::HUGE)?;
-        let free = huge_pages_free(page);
+        let none_left = |free| CreateError::NoHugePages { needed: header.total, free };
+        let free = space::huge_pages_left(page);
         if free < header.total {
-            return Err(CreateError::NoHugePages { needed: header.total, free });
+            return Err(none_left(free));
         }
         let fd = memfd::create(label, true).map_err(os("create a memfd of huge pages"))?;
-        self.memfd_from(fd, header)
+        self.memfd_from(fd, header).map_err(|error| match error {
+            // Somebody was faster.
+            CreateError::NoSpace { .. } => none_left(space::huge_pages_left(page)),
+            other => other,
+        })
     }
 
     fn memfd_from(&self, fd: OwnedFd, header: Header) -> Result<Region, CreateError> {
@@ -378,17 +380,4 @@ fn reserve(fd: &OwnedFd, needed: u64) -> Result<(), CreateError> {
         Some(libc::EOPNOTSUPP) => CreateError::UnsupportedFileSystem { missing: "fallocate" },
         _ => os("reserve the space")(error),
     })
-}
-
-fn huge_page_size() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Hugepagesize:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
-}
-
-fn huge_pages_free(page: u64) -> u64 {
-    let file = format!("/sys/kernel/mm/hugepages/hugepages-{}kB/free_hugepages", page / 1024);
-    let pages =
-        std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
-    pages * page
 }
