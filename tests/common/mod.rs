@@ -13,8 +13,10 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -264,6 +266,49 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// The error of something that must not work, and that says so in words.
+#[track_caller]
+pub fn error<T, E: std::fmt::Display>(result: Result<T, E>) -> E {
+    match result {
+        Ok(_) => panic!("it was accepted"),
+        Err(error) => {
+            assert!(error.to_string().len() > 10, "{error}");
+            error
+        }
+    }
+}
+
+/// The same of an error that must be of a kind.
+#[allow(unused_macros)]
+macro_rules! refused {
+    ($result:expr, $pattern:pat $(if $guard:expr)?) => {
+        match crate::common::error($result) {
+            $pattern $(if $guard)? => {}
+            other => panic!("another error: {other:?}"),
+        }
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use refused;
+
+/// A directory of its own under `parent`, gone when dropped.
+pub struct Temporary(pub PathBuf);
+
+impl Temporary {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(unique("allmende-test"));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
