@@ -727,14 +727,15 @@ fn a_child_of_a_dead_publisher_answers_nobody() {
         victim.kill();
         let child = nix::unistd::Pid::from_raw(i32::try_from(journal.get(CHILD)).unwrap());
         let path = allmende::region::user_directory().join(format!("{name}.sock"));
-        while queue_is_full {
+        let mut more = queue_is_full;
+        while more {
             let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
             let one = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
-            match connect(one.as_raw_fd(), &UnixAddr::new(&path).unwrap()) {
-                Ok(()) => {}
-                Err(nix::Error::EAGAIN) => break,
+            more = match connect(one.as_raw_fd(), &UnixAddr::new(&path).unwrap()) {
+                Ok(()) => true,
+                Err(nix::Error::EAGAIN) => false,
                 Err(error) => panic!("{error}"),
-            }
+            };
         }
         (name, region, child)
     });

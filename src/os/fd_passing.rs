@@ -9,10 +9,10 @@ use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt::P
 /// The most descriptors one message carries.
 pub const MAX_DESCRIPTORS: usize = 64;
 /// The most that the kernel passes with one message (`SCM_MAX_FD`), whoever sends it.
-const KERNEL_MOST: usize = 253;
+const KERNEL_MOST: u32 = 253;
 /// Bytes for so many, as the kernel writes them.
 // SAFETY: computes a number from a number.
-const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE((KERNEL_MOST * size_of::<RawFd>()) as u32) } as usize;
+const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(KERNEL_MOST * RawFd::BITS / 8) } as usize;
 
 /// Sends `bytes` (at least one) and, with the first of them, `descriptors`.
 ///
@@ -60,14 +60,12 @@ pub fn receive(socket: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec
         message.msg_controllen = size_of_val(&control);
         // SAFETY: the message names `buffer` and `control`, which live, with their lengths.
         let answer = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
-        match usize::try_from(answer) {
-            Ok(bytes) => break bytes,
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
+        if let Ok(bytes) = usize::try_from(answer) {
+            break bytes;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
         }
     };
     // Owned before anything is refused, so that nothing stays open.
@@ -97,10 +95,11 @@ fn take_descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
             let (empty, data) = unsafe { (libc::CMSG_LEN(0) as usize, libc::CMSG_DATA(control)) };
             let count = (control.cmsg_len - empty) / size_of::<RawFd>();
             for index in 0..count {
-                // SAFETY: the kernel says that so many numbers are there, of descriptors that it has
-                // just made for this process; nobody else in it knows them: owning them is ours to do.
-                let fd = unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(index).read_unaligned()) };
-                descriptors.push(fd);
+                // SAFETY: the kernel has written so many numbers there, of four bytes each.
+                let number = unsafe { data.cast::<[u8; size_of::<RawFd>()]>().add(index).read() };
+                // SAFETY: the kernel has just made this descriptor for this process, and nobody else in
+                // it knows its number: owning it is ours to do.
+                descriptors.push(unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(number)) });
             }
         }
         // SAFETY: as above.

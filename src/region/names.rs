@@ -169,17 +169,17 @@ impl Place {
     /// The inner error is that of `openat`.
     pub(super) fn nameless_file(&self, mode: u32) -> Result<nix::Result<OwnedFd>, NameError> {
         let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(mode);
+        let permissions = Mode::from_bits_truncate(mode);
         loop {
             let directory = self.open_directory(true)?;
-            let made = openat(&directory, ".", flags, mode);
+            let file = openat(&directory, ".", flags, permissions);
             // Removed by somebody since, together with the last name in it: made anew.
             let removed = || fstat(&directory).is_ok_and(|stat| stat.st_nlink == 0);
-            if self.own && matches!(made, Err(nix::Error::ENOENT)) && removed() {
+            if self.own && matches!(file, Err(nix::Error::ENOENT)) && removed() {
                 continue;
             }
             // The process's umask may have taken bits away that were asked for.
-            return Ok(made.and_then(|fd| nix::sys::stat::fchmod(&fd, mode).map(|()| fd)));
+            return Ok(file.and_then(|fd| nix::sys::stat::fchmod(&fd, permissions).map(|()| fd)));
         }
     }
 
