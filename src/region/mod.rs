@@ -69,7 +69,8 @@ impl Region {
 
     /// Attaches to the region behind a descriptor, as one gets it from a parent or over a socket.
     ///
-    /// The descriptor is duplicated: the caller's stays the caller's.
+    /// The descriptor is duplicated: the caller's stays the caller's. A memfd must be sealed; see
+    /// [`OpenOptions::descriptor`] for files that cannot be.
     ///
     /// # Errors
     /// See [`AttachError`].
