@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             ("more_than_a_file_system_has", more_than_a_file_system_has),
             ("more_than_the_memory", more_than_the_memory),
             ("more_than_a_control_group_allows", more_than_a_control_group_allows),
+            ("signals_amid_a_reservation", signals_amid_a_reservation),
             ("no_descriptors_left", no_descriptors_left),
             ("too_many_descriptors_at_once", too_many_descriptors_at_once),
         ],
@@ -188,6 +189,14 @@ fn more_than_a_control_group_allows() {
     // The last of its processes must be gone for good before a group can be.
     common::until("the group is empty", || {
         fs::read_to_string(group.path.join("cgroup.procs")).unwrap().is_empty()
+    });
+}
+
+/// A signal undoes the reservation that it interrupts, and the next one is there before it is done.
+fn signals_amid_a_reservation() {
+    in_a_fork(|| {
+        common::be_interrupted_often();
+        drop(Region::create().size(512 << 20).prefault(false).memfd("bad").unwrap());
     });
 }
 
