@@ -22,7 +22,7 @@ use allmende::region::{AccessError, AttachError, CreateError, HugePages, NameErr
 use allmende::ring::error::{RoleError, TryPopError, TryPushError};
 use allmende::sync::mutex::LockError;
 use allmende::{Event, Mutex, Region, bytes, spsc};
-use common::{Random, count, in_a_fork, say, skip, unique};
+use common::{Random, Temporary, count, error, in_a_fork, refused, say, skip, unique};
 use zerocopy::{FromBytes, IntoBytes};
 
 fn main() -> ExitCode {
@@ -30,7 +30,9 @@ fn main() -> ExitCode {
         &[
             ("headers", headers),
             ("files_of_the_wrong_size_or_kind", files_of_the_wrong_size_or_kind),
+            ("memfds_that_are_not_sealed", memfds_that_are_not_sealed),
             ("names", names),
+            ("the_slow_keep_nobody_waiting", the_slow_keep_nobody_waiting),
             ("links_in_the_way", links_in_the_way),
             ("unsafe_directories", unsafe_directories),
             ("owners_and_permissions", owners_and_permissions),
@@ -39,10 +41,6 @@ fn main() -> ExitCode {
             ("wrong_objects", wrong_objects),
             ("read_only", read_only),
             ("impossible_sizes", impossible_sizes),
-            ("more_than_a_file_system_has", more_than_a_file_system_has),
-            ("more_than_the_memory", more_than_the_memory),
-            ("more_than_a_control_group_allows", more_than_a_control_group_allows),
-            ("no_descriptors_left", no_descriptors_left),
             ("objects_that_claim_what_they_have_not", objects_that_claim_what_they_have_not),
             ("random_headers", random_headers),
             ("random_tables_and_objects", random_tables_and_objects),
@@ -102,27 +100,6 @@ fn with_header(bytes: &[u8], change: impl FnOnce(&mut Header)) -> Vec<u8> {
 
 fn attach(bytes: &[u8]) -> Result<Region, AttachError> {
     Region::attach(memfd_of(bytes, true))
-}
-
-/// The error of something that must not work, and that says so in words.
-#[track_caller]
-fn error<T, E: std::fmt::Display>(result: Result<T, E>) -> E {
-    match result {
-        Ok(_) => panic!("it was accepted"),
-        Err(error) => {
-            assert!(error.to_string().len() > 10, "{error}");
-            error
-        }
-    }
-}
-
-macro_rules! refused {
-    ($result:expr, $pattern:pat $(if $guard:expr)?) => {
-        match error($result) {
-            $pattern $(if $guard)? => {}
-            other => panic!("another error: {other:?}"),
-        }
-    };
 }
 
 type Change = fn(&mut Header);
@@ -205,21 +182,36 @@ fn files_of_the_wrong_size_or_kind() {
     assert!(Region::open().read_only(true).descriptor(&reading).unwrap().read_only());
 }
 
-/// A directory of its own under `parent`, gone when dropped.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(unique("allmende-bad"));
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        Self(path)
+/// Whatever its header says, a memfd whose size can change is refused.
+fn memfds_that_are_not_sealed() {
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    let good = sample_bytes();
+    let all = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    for kind in [header::kind::MEMFD, header::kind::NAMED, header::kind::FILE] {
+        let bytes = with_header(&good, |header| header.kind = kind);
+        for missing in [all, SealFlag::F_SEAL_SHRINK, SealFlag::F_SEAL_GROW, SealFlag::F_SEAL_SEAL] {
+            let fd = memfd_of(&bytes, false);
+            fcntl(&fd, FcntlArg::F_ADD_SEALS(all - missing)).unwrap();
+            refused!(Region::attach(&fd), AttachError::NotSealed);
+        }
+        // One that forbids sealing looks much like a file on a tmpfs.
+        let fd = memfd_create(c"allmende:bad", MFdFlags::MFD_CLOEXEC).unwrap();
+        nix::sys::stat::fchmod(&fd, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+        nix::unistd::write(&fd, &bytes).unwrap();
+        refused!(Region::attach(&fd), AttachError::NotSealed);
     }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+    // Real files cannot be sealed, wherever they lie; they must not pretend to be memfds.
+    let place = Temporary::new();
+    for (path, name) in [(place.0.join("file"), None), (PathBuf::new(), Some(unique("bad")))] {
+        let region = match &name {
+            None => Region::create().size(1 << 12).file(&path).unwrap(),
+            Some(name) => Region::create().size(1 << 12).named(name).unwrap(),
+        };
+        drop(Region::attach(region.descriptor()).unwrap());
+        let bytes = with_header(&bytes_of(&region), |header| header.kind = header::kind::MEMFD);
+        nix::sys::uio::pwrite(region.descriptor(), &bytes[..size_of::<Header>()], 0).unwrap();
+        refused!(Region::attach(region.descriptor()), AttachError::NotSealed);
     }
 }
 
@@ -264,6 +256,49 @@ fn names() {
     nix::unistd::mkfifo(&place.0.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     refused!(Region::open().file(place.0.join("fifo")), AttachError::NotAFile);
     assert_eq!(fs::read(place.0.join("text")).unwrap(), b"no region");
+}
+
+/// Whoever reserves or maps much memory does not lock the names meanwhile.
+fn the_slow_keep_nobody_waiting() {
+    const LARGE: u64 = 256 << 20;
+    let name = unique("bad");
+    stopped_amid(&|| drop(Region::create().size(LARGE).named(&name).unwrap()));
+    let large = Region::create().size(LARGE).prefault(false).named(&name).unwrap();
+    stopped_amid(&|| drop(Region::open().named(&name).unwrap()));
+    drop(large);
+}
+
+/// Stops a child while its memory is being mapped; others come and go by name.
+fn stopped_amid(slow: &dyn Fn()) {
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    for _ in 0..10 {
+        let child = common::fork(|| {
+            slow();
+            0
+        });
+        common::until("the child maps its memory", || {
+            // All, resident, and shared pages; one that has ended has none.
+            let text = fs::read_to_string(format!("/proc/{child}/statm")).unwrap();
+            let pages: Vec<u64> = text.split_whitespace().map(|pages| pages.parse().unwrap()).collect();
+            pages[0] == 0 || pages[2] > 8192
+        });
+        kill(child, Signal::SIGSTOP).unwrap();
+        let status = waitpid(child, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        if status == WaitStatus::Exited(child, 0) {
+            continue; // Too late.
+        }
+        assert!(matches!(status, WaitStatus::Stopped(..)), "{status:?}");
+        let name = unique("bad");
+        let region = Region::create().size(1 << 12).named(&name).unwrap();
+        drop(Region::open().named(&name).unwrap());
+        drop(region);
+        refused!(Region::open().named(&name), AttachError::Name(NameError::NotFound { .. }));
+        kill(child, Signal::SIGCONT).unwrap();
+        assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+        return;
+    }
+    panic!("every child was too fast to be stopped");
 }
 
 fn links_in_the_way() {
@@ -521,181 +556,6 @@ fn impossible_sizes() {
     }
     let preferred = Region::create().size(1 << 45).huge_pages(HugePages::Prefer).memfd("bad");
     refused!(preferred, CreateError::NoSpace { .. });
-}
-
-/// A gigabyte on a file system of 64 MiB.
-fn more_than_a_file_system_has() {
-    use nix::mount::{MsFlags, mount};
-    use nix::sched::{CloneFlags, unshare};
-    const LIMIT: u64 = 64 << 20;
-    if !nix::unistd::geteuid().is_root() {
-        skip("a small file system", "only root can mount one");
-        return;
-    }
-    let place = Temporary::new();
-    in_a_fork(|| {
-        let none: Option<&str> = None;
-        // Private to this child: nobody else sees the mount, and it is gone with the child.
-        let mounted = unshare(CloneFlags::CLONE_NEWNS)
-            .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
-            .and_then(|()| {
-                let options = Some("size=64m,mode=0700");
-                mount(Some("tmpfs"), &place.0, Some("tmpfs"), MsFlags::empty(), options)
-            });
-        if let Err(error) = mounted {
-            skip("a small file system", &format!("it cannot be mounted: {error}"));
-            return;
-        }
-        let names = place.0.join("names");
-        // SAFETY: a forked child has one thread.
-        unsafe { std::env::set_var("ALLMENDE_DIR", &names) };
-        let used = || {
-            let stat = nix::sys::statvfs::statvfs(&place.0).unwrap();
-            (stat.blocks() - stat.blocks_free()) * stat.fragment_size()
-        };
-        let before = used();
-        let check = |error: CreateError, asked: u64| match error {
-            CreateError::NoSpace { needed, free, .. } => {
-                assert!(needed >= asked && free <= LIMIT, "{needed} {free}");
-                assert!(error.to_string().contains(&free.to_string()), "{error}");
-            }
-            other => panic!("{other:?}"),
-        };
-        for size in [1 << 30, LIMIT] {
-            check(error(Region::create().size(size).named("large")), size);
-            check(error(Region::create().size(size).file(place.0.join("large"))), size);
-        }
-        assert_eq!(used(), before, "what was refused was allocated");
-        assert!(!names.exists());
-        // Two of 40 MiB: the second is refused, the first can be written to its last byte.
-        let first = Region::create().size(40 << 20).prefault(false).named("first").unwrap();
-        check(error(Region::create().size(40 << 20).named("second")), 40 << 20);
-        // Somebody else takes all that is left.
-        let mut rest = fs::File::create(place.0.join("rest")).unwrap();
-        while std::io::Write::write(&mut rest, &[1; 4096]).is_ok_and(|written| written > 0) {}
-        let ring = bytes::Ring::create(&first, "ring", 32 << 20).unwrap();
-        let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
-        let text = vec![7; 1 << 20];
-        for _ in 0..40 {
-            producer.push(&text).unwrap();
-            assert!(consumer.receive().unwrap()[..] == text[..]);
-        }
-        // With nothing left, not even the smallest one.
-        check(error(Region::create().size(1).named("small")), 1);
-        drop((producer, consumer, ring, first));
-    });
-}
-
-fn more_than_the_memory() {
-    let text = fs::read_to_string("/proc/meminfo").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
-    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().unwrap();
-    let asked = kilobytes * 1024;
-    for made in
-        [Region::create().size(asked).memfd("bad"), Region::create().size(asked).prefault(false).memfd("bad")]
-    {
-        match error(made) {
-            CreateError::NoSpace { needed, free, limit } => {
-                assert!(needed > asked && free < needed, "{needed} {free}");
-                assert!(limit == "MemAvailable" || limit.contains("memory"), "{limit}");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-/// A control group of this test, of whichever version the machine has; gone when dropped.
-struct Group {
-    path: PathBuf,
-    limit: &'static str,
-}
-
-impl Group {
-    fn new() -> Result<Self, String> {
-        let groups = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
-        let mut why = "this process is in no memory group".to_owned();
-        for line in groups.lines() {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(own)) = (fields.next(), fields.next()) else { continue };
-            let (base, limit) = if controllers.is_empty() {
-                ("/sys/fs/cgroup", "memory.max")
-            } else if controllers.split(',').any(|name| name == "memory") {
-                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
-            } else {
-                continue;
-            };
-            let parent = Path::new(base).join(own.trim_start_matches('/'));
-            let group = Self { path: parent.join(unique("allmende-test")), limit };
-            let made = fs::create_dir(&group.path)
-                .and_then(|()| fs::write(group.path.join(limit), (64 << 20).to_string()));
-            match made {
-                Ok(()) => return Ok(group),
-                Err(error) => why = format!("{}: {error}", group.path.display()),
-            }
-        }
-        Err(why)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.path);
-    }
-}
-
-fn more_than_a_control_group_allows() {
-    let group = match Group::new() {
-        Ok(group) => group,
-        Err(why) => {
-            skip("a control group's limit", &why);
-            return;
-        }
-    };
-    in_a_fork(|| {
-        fs::write(group.path.join("cgroup.procs"), std::process::id().to_string()).unwrap();
-        match error(Region::create().size(1 << 30).memfd("bad")) {
-            CreateError::NoSpace { free, limit, .. } => {
-                assert!(free <= 64 << 20, "{free}");
-                assert_eq!(Path::new(&limit), group.path.join(group.limit));
-            }
-            other => panic!("{other:?}"),
-        }
-        // The same for a named one, which lies in memory, too.
-        refused!(Region::create().size(1 << 30).named(&unique("bad")), CreateError::NoSpace { .. });
-        drop(Region::create().size(1 << 20).memfd("bad").unwrap());
-    });
-    // The last of its processes must be gone for good before a group can be.
-    common::until("the group is empty", || {
-        fs::read_to_string(group.path.join("cgroup.procs")).unwrap().is_empty()
-    });
-}
-
-/// Every count of descriptors that is too small is an error, and leaves none behind.
-fn no_descriptors_left() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let region = sample();
-    let name = unique("bad");
-    in_a_fork(|| {
-        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        let open = common::entries("/proc/self/fd").len() as u64;
-        let mut refusals = 0;
-        for more in 0..12 {
-            let before = common::entries("/proc/self/fd").len();
-            setrlimit(Resource::RLIMIT_NOFILE, open + more, most).unwrap();
-            let results = [
-                Region::attach(region.descriptor()).map_err(|e| e.to_string()).is_err(),
-                Region::create().size(1 << 12).memfd("bad").map_err(|e| e.to_string()).is_err(),
-                Region::create().size(1 << 12).named(&name).map_err(|e| e.to_string()).is_err(),
-                region.publish(&name).map_err(|e| e.to_string()).is_err(),
-            ];
-            refusals += results.iter().filter(|&&refused| refused).count();
-            setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
-            assert_eq!(common::entries("/proc/self/fd").len(), before, "descriptors were left");
-        }
-        assert!(refusals > 4, "the limit has limited nothing");
-        drop(Region::attach(region.descriptor()).unwrap());
-    });
-    assert_eq!(region.participants().len(), 1, "slots were left");
 }
 
 /// Directory entries whose numbers do not fit together, at the very end of the region.

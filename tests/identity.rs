@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use allmende::region::{AccessError, Liveness};
+use allmende::region::{AccessError, AttachError, Liveness, NameError};
 use allmende::ring::error::{PopError, RoleError, TryPopError, TryPushError};
 use allmende::sync::mutex::LockError;
 use allmende::{Event, Mutex, Region, bytes, spsc};
@@ -26,15 +26,19 @@ fn main() -> ExitCode {
         &[
             ("the_living_live_and_the_killed_are_dead", the_living_live_and_the_killed_are_dead),
             ("the_stopped_are_not_robbed", the_stopped_are_not_robbed),
+            ("signals_hide_no_death", signals_hide_no_death),
+            ("without_futexes_the_dead_are_found", without_futexes_the_dead_are_found),
             ("exec_is_a_death", exec_is_a_death),
             ("a_second_copy_comes_and_goes", a_second_copy_comes_and_goes),
             ("all_descriptors_are_closed", all_descriptors_are_closed),
             ("without_privileges_nothing_is_proven", without_privileges_nothing_is_proven),
             ("a_forked_child_touches_nothing", a_forked_child_touches_nothing),
             ("a_forked_child_attaches_anew", a_forked_child_attaches_anew),
+            ("children_inherit_no_locks", children_inherit_no_locks),
+            ("a_child_of_a_dead_publisher_answers_nobody", a_child_of_a_dead_publisher_answers_nobody),
             ("a_reused_process_id_is_nobody_s", a_reused_process_id_is_nobody_s),
         ],
-        &[("victim", victim), ("second_copy", second_copy)],
+        &[("victim", victim), ("second_copy", second_copy), ("forks_amid", forks_amid)],
     )
 }
 
@@ -73,6 +77,10 @@ fn victim() {
                 other => other.unwrap(),
             });
         }
+        "holds lock and ring" => {
+            guard = Some(mutex.lock().unwrap());
+            std::mem::forget(spsc::Ring::<u64>::open(&region, "ring").unwrap().producer().unwrap());
+        }
         "closes all descriptors" => close_all_descriptors(),
         "closes and goes on" => {
             close_all_descriptors();
@@ -81,7 +89,10 @@ fn victim() {
                 assert_eq!(liveness(&region, region.slot().unwrap()), Some(Liveness::Alive));
             }
         }
-        "has a child" => {
+        "has a child" | "publishes and has a child" => {
+            if what != "has a child" {
+                std::mem::forget(region.publish(&region.label()).unwrap());
+            }
             // The child has inherited mapping and descriptors, and lives on when the victim dies.
             let child = common::fork(|| {
                 // SAFETY: takes numbers only. This child is to survive its parent.
@@ -223,6 +234,62 @@ fn the_stopped_are_not_robbed() {
     victim.kill();
     assert!(matches!(mutex.try_lock(), Err(LockError::OwnerDied(_))));
     region.sweep().unwrap();
+}
+
+/// A child, prepared by `prepare`, waits for a lock and for a message that a dead one owes it.
+fn waits_for_the_dead(prepare: fn()) {
+    let region = Region::create().size(1 << 14).participants(4).memfd("identity").unwrap();
+    let ring = spsc::Ring::<u64>::create(&region, "ring", 8).unwrap();
+    let journal = Journal::new();
+    let (victim, _) = start("holds lock and ring", &region, &journal);
+    let waiter = common::fork(|| {
+        let own = Region::attach(region.descriptor()).unwrap();
+        let lock = Mutex::<u64>::open(&own, "lock").unwrap();
+        let mut consumer = spsc::Ring::<u64>::open(&own, "ring").unwrap().consumer().unwrap();
+        prepare();
+        journal.set(GO, 1);
+        let started = Instant::now();
+        match lock.lock_timeout(Duration::from_secs(20)) {
+            Err(LockError::OwnerDied(suspect)) => drop(suspect.mark_consistent()),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(consumer.pop_timeout(Duration::from_secs(20)), Err(PopError::PeerDied));
+        assert!(started.elapsed() < Duration::from_secs(10), "known after {:?}", started.elapsed());
+        0
+    });
+    until("the child waits", || journal.get(GO) == 1);
+    std::thread::sleep(Duration::from_millis(250));
+    victim.kill();
+    let status = nix::sys::wait::waitpid(waiter, None).unwrap();
+    assert_eq!(status, nix::sys::wait::WaitStatus::Exited(waiter, 0));
+    drop(ring);
+    region.sweep().unwrap();
+}
+
+/// Signals come more often than slices end; whether the other one lives is asked all the same.
+fn signals_hide_no_death() {
+    waits_for_the_dead(common::be_interrupted_often);
+}
+
+/// From now on the calling thread is refused every futex call, as some sandboxes do it.
+fn lose_futexes() {
+    let statement = |code: u32, jf, k| libc::sock_filter { code: code.try_into().unwrap(), jt: 0, jf, k };
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_futex as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: takes numbers only.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the program and its four statements are live locals; the kernel copies them.
+    let answer = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+}
+
+fn without_futexes_the_dead_are_found() {
+    waits_for_the_dead(lose_futexes);
 }
 
 fn exec_is_a_death() {
@@ -582,6 +649,123 @@ fn a_forked_child_attaches_anew() {
     }
     assert_eq!(*lock.lock().unwrap(), count(20, 200));
     all_alive(&region, 1);
+}
+
+/// One thread takes every lock that there is on files, again and again, while another one forks.
+fn forks_amid() {
+    const FORKS: u64 = 1000;
+    let region = Region::attach(common::descriptor(0)).unwrap();
+    let journal = Journal::inherited(1);
+    // Its children outlive it, and are found by this.
+    nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0)).unwrap();
+    let name = common::argument(0);
+    std::thread::spawn(move || {
+        loop {
+            let other = Region::open().named(&name).unwrap();
+            assert!(Mutex::<u64>::create(&region, "lock", &0).is_err());
+            drop((other, Region::create().size(1 << 12).named(&format!("{name}-x")).unwrap()));
+            region.sweep().unwrap();
+            drop(Region::attach(region.descriptor()).unwrap());
+        }
+    });
+    for forks in 1..=FORKS {
+        // SAFETY: the child, which may have been forked amid anything, makes system calls only.
+        if unsafe { libc::fork() } == 0 {
+            loop {
+                // SAFETY: takes nothing.
+                unsafe { libc::pause() };
+            }
+        }
+        journal.set(GO, forks);
+    }
+    journal.set(SLOT, 1);
+    std::thread::sleep(common::FOREVER);
+}
+
+/// A lock ends with who took it, though its children live on.
+fn children_inherit_no_locks() {
+    const SLOTS: u32 = 16;
+    let name = unique("forks");
+    let region = Region::create().size(1 << 14).participants(SLOTS).named(&name).unwrap();
+    drop(Mutex::<u64>::create(&region, "lock", &0).unwrap());
+    let journal = Journal::new();
+    // Its children become this process's, to be waited for.
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    let mut victim = Process::start("forks_amid", &[&name], &[region.descriptor(), journal.as_fd()]);
+    until("the victim has its children", || {
+        assert_eq!(victim.ended(), None, "the victim ended by itself");
+        journal.get(SLOT) == 1
+    });
+    let group = victim.pid();
+    victim.kill();
+    let check = || -> Result<(), Box<dyn std::error::Error>> {
+        region.sweep()?;
+        all_alive(&region, 1);
+        Event::open_or_create(&region, "new")?;
+        drop((1..SLOTS).map(|_| Region::open().named(&name)).collect::<Result<Vec<_>, _>>()?);
+        drop(Region::create().size(1 << 12).named(&format!("{name}-x"))?);
+        Ok(())
+    };
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+    nix::sys::signal::killpg(group, Signal::SIGKILL).unwrap();
+    while nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(-group.as_raw()), None).is_ok() {}
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) };
+    checked.unwrap().unwrap();
+}
+
+/// The child has the listening socket: connections can be made until the queue is full, and block then.
+fn a_child_of_a_dead_publisher_answers_nobody() {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    let journal = Journal::new();
+    let meetings = [false, true].map(|queue_is_full| {
+        let name = unique("meeting");
+        let region = Region::create().size(1 << 14).participants(4).memfd(&name).unwrap();
+        let (victim, _) = start("publishes and has a child", &region, &journal);
+        drop(Region::open().rendezvous(&name).unwrap());
+        victim.kill();
+        let child = nix::unistd::Pid::from_raw(i32::try_from(journal.get(CHILD)).unwrap());
+        let path = allmende::region::user_directory().join(format!("{name}.sock"));
+        let mut more = queue_is_full;
+        while more {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let one = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+            more = match connect(one.as_raw_fd(), &UnixAddr::new(&path).unwrap()) {
+                Ok(()) => true,
+                Err(nix::Error::EAGAIN) => false,
+                Err(error) => panic!("{error}"),
+            };
+        }
+        (name, region, child)
+    });
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for (name, region, _) in &meetings {
+            let asking = scope.spawn(|| Region::open().rendezvous(name).map(drop));
+            scope.spawn(move || {
+                let answer = asking.join().unwrap();
+                assert!(
+                    matches!(answer, Err(AttachError::Name(NameError::NoAnswer { .. }))),
+                    "{answer:?} after {:?}",
+                    started.elapsed()
+                );
+                // The name is free for whoever wants it.
+                let meeting = region.publish(name).unwrap();
+                assert!(matches!(region.publish(name), Err(NameError::Taken { .. })));
+                assert_eq!(Region::open().rendezvous(name).unwrap().id(), region.id());
+                drop(meeting);
+                let answer = Region::open().rendezvous(name).map(drop);
+                assert!(matches!(answer, Err(AttachError::Name(NameError::NotFound { .. }))), "{answer:?}");
+            });
+        }
+    });
+    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
+    for (_, region, child) in meetings {
+        nix::sys::signal::kill(child, Signal::SIGKILL).unwrap();
+        region.sweep().unwrap();
+        all_alive(&region, 1);
+    }
 }
 
 /// The slot of a dead participant stays dead even when a new process has its process id.

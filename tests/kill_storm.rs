@@ -538,6 +538,12 @@ impl Expecting<'_> {
     }
 }
 
+/// Rests for up to 20 µs: before what was received is released, so that a kill in between leaves it to
+/// be received again; or after that, so that a kill leaves nothing.
+fn dwell(random: &mut Random) {
+    linger(Duration::from_nanos(random.below(20_000)));
+}
+
 /// Receives in every way until it is killed.
 fn slot_consumer() {
     let region = Region::attach(common::descriptor(0)).unwrap();
@@ -557,6 +563,7 @@ fn slot_consumer() {
             0 => {
                 let loan = consumer.receive().unwrap();
                 expecting.received(good(&loan), loan.seen_before());
+                dwell(&mut random);
             }
             1 => {
                 let batch = consumer.receive_batch(1 + random.below(32) as usize).unwrap();
@@ -564,6 +571,7 @@ fn slot_consumer() {
                 for (index, value) in batch.iter().enumerate() {
                     expecting.received(good(value), index < flagged);
                 }
+                dwell(&mut random);
             }
             2 => {
                 journal.set(COPIED, 1);
@@ -587,6 +595,8 @@ fn slot_consumer() {
                 journal.set(COPIED, 0);
             }
         }
+        // What was received is released by now.
+        dwell(&mut random);
     }
 }
 
@@ -606,6 +616,7 @@ fn byte_consumer() {
                 let number = number_of(&loan);
                 linger(Duration::from_nanos(mix(number) % 8192));
                 expecting.received(number, loan.seen_before());
+                dwell(&mut random);
             }
             1 => {
                 let batch = consumer.receive_batch(1 + random.below(16) as usize).unwrap();
@@ -613,6 +624,7 @@ fn byte_consumer() {
                 for (index, text) in batch.iter().enumerate() {
                     expecting.received(number_of(text), index < flagged);
                 }
+                dwell(&mut random);
             }
             _ => {
                 journal.set(COPIED, 1);
@@ -621,6 +633,8 @@ fn byte_consumer() {
                 journal.set(COPIED, 0);
             }
         }
+        // What was received is released by now.
+        dwell(&mut random);
     }
 }
 

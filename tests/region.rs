@@ -29,6 +29,53 @@ fn a_named_region_is_found_by_its_name_and_gone_with_its_last_participant() {
 }
 
 #[test]
+fn the_last_to_detach_removes_the_name_however_it_was_attached() {
+    let name = unique("last");
+    let path = std::env::temp_dir().join(unique("allmende-last"));
+    let create = |named: bool| {
+        let options = Region::create().size(1 << 12);
+        if named { options.named(&name) } else { options.file(&path) }.unwrap()
+    };
+    let open = |named: bool| {
+        if named { Region::open().named(&name) } else { Region::open().file(&path) }
+    };
+    let gone = |named: bool| matches!(open(named), Err(AttachError::Name(NameError::NotFound { .. })));
+    for named in [true, false] {
+        // By the creator's descriptor, by one of somebody who had opened it, and by a rendezvous.
+        let creator = create(named);
+        let by_creator_s = Region::attach(creator.descriptor()).unwrap();
+        drop(creator);
+        let opened = open(named).unwrap();
+        let by_opened = Region::attach(opened.descriptor()).unwrap();
+        drop((opened, by_creator_s));
+        assert!(!gone(named));
+        drop(by_opened);
+        assert!(gone(named), "named: {named}");
+
+        let creator = create(named);
+        let by_creator_s = Region::attach(creator.descriptor()).unwrap();
+        drop(creator);
+        assert!(!gone(named));
+        drop(by_creator_s);
+        assert!(gone(named), "named: {named}");
+
+        let creator = create(named);
+        let rendezvous = creator.publish(&name).unwrap();
+        let met = Region::open().rendezvous(&name).unwrap();
+        drop((creator, rendezvous));
+        drop(met);
+        assert!(gone(named), "named: {named}");
+    }
+    // Somebody else's by now: it stays.
+    let old = create(false);
+    let attached = Region::attach(old.descriptor()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let new = create(false);
+    drop((old, attached));
+    assert_eq!(open(false).unwrap().id(), new.id());
+}
+
+#[test]
 fn messages_go_through_a_ring() {
     let region = Region::create().memfd("t").unwrap();
     let ring = spsc::Ring::<u64>::open_or_create(&region, "r", 8).unwrap();

@@ -1,7 +1,8 @@
 //! Locks on single bytes of a file that belong to an *open file description* (`F_OFD_SETLK`).
 //!
 //! The kernel drops them when the last descriptor **and the last mapping** of the description are
-//! gone, which no crash can prevent. Ordinary POSIX record locks are of no use here: any close of
+//! gone, which no crash can prevent. A forked child inherits descriptors and mappings, and so keeps
+//! such a lock: see [`super::fork_gate`]. Ordinary POSIX record locks are of no use here: any close of
 //! the same file in the process drops them.
 //!
 //! The bytes lie far beyond the end of any file, so they can never be in the way of data.
@@ -10,6 +11,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use nix::fcntl::{FcntlArg, fcntl};
+
+use super::fork_gate::{self, Shut};
 
 /// Offset of the first lockable byte: 2^62, beyond what any file system stores.
 const BASE: i64 = 1 << 62;
@@ -35,6 +38,31 @@ pub fn try_lock(fd: impl AsFd, byte: u32) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// A lock on one byte that is given back when this is dropped, whoever has the description then.
+/// Meanwhile the process is not forked.
+#[derive(Debug)]
+pub struct Held<F: AsFd> {
+    fd: F,
+    byte: u32,
+    _no_fork: Shut,
+}
+
+/// As [`try_lock`], until the returned value is dropped. `None` when another description holds it.
+///
+/// # Errors
+/// As [`try_lock`].
+pub fn try_hold<F: AsFd>(fd: F, byte: u32) -> io::Result<Option<Held<F>>> {
+    let no_fork = fork_gate::shut();
+    Ok(try_lock(&fd, byte)?.then_some(Held { fd, byte, _no_fork: no_fork }))
+}
+
+impl<F: AsFd> Drop for Held<F> {
+    fn drop(&mut self) {
+        // If it fails, closing the description does the same.
+        let _ = fcntl(&self.fd, FcntlArg::F_OFD_SETLK(&flock_of(libc::F_UNLCK, self.byte)));
     }
 }
 

@@ -24,6 +24,8 @@ impl ForkGuard {
     /// What `mmap` or `madvise(MADV_WIPEONFORK)` says (kernels before 4.14 have no such advice).
     pub fn new() -> io::Result<Self> {
         static PAGE: Mutex<Option<&'static Word>> = Mutex::new(None);
+        // A child must not find the lock taken by a thread that it has not.
+        let _no_fork = super::fork_gate::shut();
         let mut page = PAGE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let word = match *page {
             Some(word) => word,

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing can close it by accident: there is no descriptor. `MADV_DONTFORK` keeps it out of
-//! children. SIGKILL, `exec` and unmapping end it, all done by the kernel.
+//! children, and the process is not forked before that is said. SIGKILL, `exec` and unmapping end it, all done by the kernel.
 
 use std::io;
 use std::ops::Range;
@@ -15,8 +15,8 @@ use std::os::fd::AsFd;
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::byte_lock;
 use super::mapping::no_access;
+use super::{byte_lock, fork_gate};
 
 /// Proof that the process lives, readable by everyone who has the file: see [`byte_lock::is_locked`].
 #[derive(Debug)]
@@ -33,6 +33,8 @@ impl LifeToken {
     /// What `open`, `mmap`, `madvise` or `fcntl` say; `Unsupported` where the file system drops the
     /// lock with the descriptor although the mapping is there (some network and overlay ones do).
     pub fn take(fd: &impl AsFd, bytes: Range<u32>) -> io::Result<Option<Self>> {
+        // A child that inherited the description would live on as this participant.
+        let _no_fork = fork_gate::shut();
         let own = super::reopen(fd, true)?;
         let mut free = None;
         for byte in bytes {

@@ -3,10 +3,13 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
+
+use super::FileId;
 
 /// Creates a memfd of mode 0600 (the kernel's default would let other users re-open it).
 ///
@@ -42,8 +45,29 @@ pub fn is_sealed(fd: impl AsFd) -> bool {
         .is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(fixed_size()))
 }
 
-/// Whether the file is a memfd (or another file that can be sealed).
-pub fn can_seal(fd: impl AsFd) -> bool {
-    // Tmpfs files answer too, but are born with F_SEAL_SEAL and nothing else.
-    fcntl(fd, FcntlArg::F_GET_SEALS).is_ok_and(|seals| seals != libc::F_SEAL_SEAL)
+/// Whether the file is a memfd, or is of huge pages as only memfds of this library are: one whose
+/// size somebody could change under us unless it is sealed.
+///
+/// Asks the kernel, and nothing that whoever made the file could have written into it.
+///
+/// # Errors
+/// What `memfd_create` and `fstat` say: the first such question needs a memfd to compare with.
+pub fn is_memfd(fd: impl AsFd) -> io::Result<bool> {
+    use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
+    let Ok(seals) = fcntl(&fd, FcntlArg::F_GET_SEALS) else { return Ok(false) };
+    // Files with a name on a tmpfs answer, too: they are born with this seal, and get no other. So
+    // is a memfd that forbids sealing; the two differ in the file system on which they lie.
+    Ok(seals != libc::F_SEAL_SEAL
+        || fstatfs(&fd).is_ok_and(|stat| stat.filesystem_type() == HUGETLBFS_MAGIC)
+        || FileId::of(&fd)?.device == device()?)
+}
+
+/// The kernel's own file system, on which all memfds lie and nothing that has a name.
+fn device() -> io::Result<u64> {
+    static DEVICE: OnceLock<u64> = OnceLock::new();
+    if let Some(device) = DEVICE.get() {
+        return Ok(*device);
+    }
+    let device = FileId::of(create("", false)?)?.device;
+    Ok(*DEVICE.get_or_init(|| device))
 }

@@ -5,7 +5,9 @@
 
 pub mod affinity;
 pub mod byte_lock;
+pub mod connect;
 pub mod fd_passing;
+pub mod fork_gate;
 pub mod fork_guard;
 pub mod futex;
 pub mod life_token;

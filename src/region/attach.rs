@@ -12,7 +12,7 @@ use super::error::{AccessError, AttachError};
 use super::memory::Memory;
 use super::names::{Directory, Place};
 use super::participants::Seat;
-use super::{Region, rendezvous, sweep};
+use super::{Region, objects, rendezvous, sweep};
 use crate::layout::header::{self, Header, delete_by, flags, kind};
 use crate::layout::{directory, owner, participant};
 use crate::os::fork_guard::ForkGuard;
@@ -90,6 +90,9 @@ impl OpenOptions {
 
     /// Attaches to the region behind a descriptor, which is duplicated.
     ///
+    /// A memfd must be sealed. The file of a named or file-backed region cannot be: whoever may
+    /// write to it could cut it short, which would end every process that has it mapped.
+    ///
     /// # Errors
     /// See [`AttachError`].
     pub fn descriptor(&self, descriptor: impl AsFd) -> Result<Region, AttachError> {
@@ -101,14 +104,32 @@ impl OpenOptions {
         // Under the lock nobody can remove the name between our opening it and our taking a seat.
         let directory = place.lock(false)?;
         let fd = directory.open(!self.read_only)?;
-        let region = self.finish(fd, Some(place));
+        let inner = self.sit_down(fd, Some(place))?;
         drop(directory);
-        region
+        self.prefaulted(inner)
     }
 
     pub(super) fn finish(&self, fd: OwnedFd, place: Option<Place>) -> Result<Region, AttachError> {
+        self.prefaulted(self.sit_down(fd, place)?)
+    }
+
+    /// The last step, since it takes its time: no lock is held meanwhile.
+    fn prefaulted(&self, inner: Inner) -> Result<Region, AttachError> {
+        if self.prefault {
+            inner.memory.mapping().prefault().map_err(os("prefault the region"))?;
+        }
+        Ok(Region { inner: Arc::new(inner) })
+    }
+
+    fn sit_down(&self, fd: OwnedFd, place: Option<Place>) -> Result<Inner, AttachError> {
+        // Before the size is looked at: what is sealed now has this size for ever. That it needs a
+        // seal is the descriptor's to say; the header is written by whoever passed it.
+        let sealed = memfd::is_sealed(&fd);
+        if !sealed && memfd::is_memfd(&fd).map_err(os("tell whether the file is a memfd"))? {
+            return Err(AttachError::NotSealed);
+        }
         let header = read_header(&fd, self.owner, self.mode)?;
-        if header.kind == kind::MEMFD && !memfd::is_sealed(&fd) {
+        if header.kind == kind::MEMFD && !sealed {
             return Err(AttachError::NotSealed);
         }
         // A descriptor that is passed about may share its description with whoever passed it; and a
@@ -117,11 +138,12 @@ impl OpenOptions {
             problem: "larger than this machine's addresses".into(),
         })?;
         let mapping = Mapping::new(&fd, length, !self.read_only).map_err(os("map the region"))?;
-        if self.prefault {
-            mapping.prefault().map_err(os("prefault the region"))?;
-        }
-        let memory = Memory::new(mapping, header);
-        Ok(Region { inner: Arc::new(Inner::new(fd, memory, place, self.read_only)?) })
+        // The last to detach removes the name, however it got in.
+        let place = place.or_else(|| {
+            let may_remove = !self.read_only && header.delete_by == delete_by::LAST_DETACH;
+            may_remove.then(|| Place::of(&fd, header.kind, &objects::text(&header.label))).flatten()
+        });
+        Inner::new(fd, Memory::new(mapping, header), place, self.read_only)
     }
 }
 
@@ -278,9 +300,9 @@ impl Inner {
         Ok(inner)
     }
 
-    pub(super) fn mark_creator(&mut self, place: Option<Place>) {
+    pub(super) fn mark_creator(&mut self, place: Place) {
         self.creator = true;
-        self.place = place;
+        self.place = Some(place);
     }
 
     /// The participant that this process is, for claims.

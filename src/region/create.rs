@@ -14,7 +14,7 @@ use super::Region;
 use super::attach::{Inner, OpenOptions, check_header};
 use super::error::CreateError;
 use super::memory::Memory;
-use super::names::{Directory, Place};
+use super::names::Place;
 use crate::layout::header::{self, Header, flags, kind};
 use crate::layout::{directory, owner, participant, round_up};
 use crate::os::mapping::Mapping;
@@ -104,6 +104,10 @@ impl CreateOptions {
     }
 
     /// Whether to use huge pages (default [`HugePages::No`]). Only memfd regions can.
+    ///
+    /// No seal keeps a peer that may write from punching holes. In ordinary pages a hole fills itself
+    /// with zeros at the next touch; huge pages may have run out by then, and the touch is a SIGBUS.
+    /// So use them among processes that trust each other.
     #[must_use]
     pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
         self.huge_pages = huge_pages;
@@ -149,23 +153,21 @@ impl CreateOptions {
     /// Creates an anonymous region whose size is sealed; others get its
     /// [descriptor](Region::descriptor), or find it by [`Region::publish`].
     ///
-    /// The only kind for which the full trust promise holds. `label` is for people to read.
+    /// The only kind for which the full trust promise holds: no peer can make a touch of the memory
+    /// end in a signal (but for regions in [huge pages](Self::huge_pages)). `label` is for people to read.
     ///
     /// # Errors
     /// See [`CreateError`].
     pub fn memfd(&self, label: &str) -> Result<Region, CreateError> {
         let label: String = label.chars().filter(|&c| c != '\0').collect();
         let wants_huge = self.huge_pages != HugePages::No;
-        let page = if wants_huge { huge_page_size().unwrap_or(0) } else { 0 };
+        let page = if wants_huge { space::huge_page_size().unwrap_or(0) } else { 0 };
         if wants_huge {
             match self.huge_memfd(&label, page) {
-                Ok(region) => return Ok(region),
-                Err(error @ (CreateError::NoHugePages { .. } | CreateError::Os { .. })) => {
-                    if self.huge_pages == HugePages::Require {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if self.huge_pages == HugePages::Require => return Err(error),
+                // If it was not for the huge pages, ordinary ones meet the same error.
+                Err(_) => {}
+                made => return made,
             }
         }
         let header = self.header(&label, kind::MEMFD, process::page_size() as u64, 0)?;
@@ -179,12 +181,17 @@ impl CreateOptions {
             return Err(CreateError::NoHugePages { needed: self.size, free: 0 });
         }
         let header = self.header(label, kind::MEMFD, page, flags::HUGE)?;
-        let free = huge_pages_free(page);
+        let none_left = |free| CreateError::NoHugePages { needed: header.total, free };
+        let free = space::huge_pages_left(page);
         if free < header.total {
-            return Err(CreateError::NoHugePages { needed: header.total, free });
+            return Err(none_left(free));
         }
         let fd = memfd::create(label, true).map_err(os("create a memfd of huge pages"))?;
-        self.memfd_from(fd, header)
+        self.memfd_from(fd, header).map_err(|error| match error {
+            // Somebody was faster.
+            CreateError::NoSpace { .. } => none_left(space::huge_pages_left(page)),
+            other => other,
+        })
     }
 
     fn memfd_from(&self, fd: OwnedFd, header: Header) -> Result<Region, CreateError> {
@@ -218,22 +225,23 @@ impl CreateOptions {
 
     fn place(&self, place: &Place, label: &str, kind: u32) -> Result<Region, CreateError> {
         let header = self.header(label, kind, process::page_size() as u64, 0)?;
-        let directory = place.lock(true)?;
-        let made = self.place_in(&directory, place, header);
-        if made.is_err() {
+        let made = self.nameless(place, header).and_then(|inner| link(inner, place));
+        if made.is_err()
+            && let Ok(directory) = place.lock(false)
+        {
             directory.remove_directory_if_empty();
         }
         made
     }
 
-    fn place_in(&self, directory: &Directory, place: &Place, header: Header) -> Result<Region, CreateError> {
-        let fd = match directory.nameless_file(self.mode) {
-            Ok(fd) => fd,
-            Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR | nix::Error::ENOENT) => {
-                return Err(CreateError::UnsupportedFileSystem { missing: "O_TMPFILE" });
+    /// Everything but the name. It takes its time, so the directory's lock is not held meanwhile.
+    fn nameless(&self, place: &Place, header: Header) -> Result<Inner, CreateError> {
+        let fd = place.nameless_file(self.mode)?.map_err(|error| match error {
+            nix::Error::EOPNOTSUPP | nix::Error::EISDIR | nix::Error::ENOENT => {
+                CreateError::UnsupportedFileSystem { missing: "O_TMPFILE" }
             }
-            Err(error) => return Err(os("create a nameless file")(error.into())),
-        };
+            error => os("create a nameless file")(error.into()),
+        })?;
         let free = space::free_on_file_system(&fd).map_err(os("ask for the free space"))?;
         // Some file systems (ramfs) report no size at all; there only the attempt can tell.
         if free < header.total && free != 0 {
@@ -245,16 +253,7 @@ impl CreateOptions {
             check_memory(header.total)?;
         }
         reserve(&fd, header.total)?;
-        let mut inner = self.initialise(fd, header)?;
-        let link = inner.descriptor_for_linking()?;
-        inner.mark_creator(Some(place.clone()));
-        let published = directory.publish(&link);
-        if let Err(error) = published {
-            // Nobody knows the file: there is no name to remove, and the lock is ours already.
-            inner.mark_creator(None);
-            return Err(error.into());
-        }
-        Ok(Region { inner: Arc::new(inner) })
+        self.initialise(fd, header)
     }
 
     /// Header and tables of a region of this description, in pages of `page` bytes.
@@ -347,10 +346,13 @@ impl CreateOptions {
     }
 }
 
-impl Inner {
-    fn descriptor_for_linking(&self) -> Result<OwnedFd, CreateError> {
-        self.file.as_fd().try_clone_to_owned().map_err(os("duplicate the descriptor"))
-    }
+/// Gives a finished region its name.
+fn link(mut inner: Inner, place: &Place) -> Result<Region, CreateError> {
+    // Held until the end: nobody can remove the name before `inner` knows that it has one.
+    let directory = place.lock(true)?;
+    directory.publish(inner.file.as_fd())?;
+    inner.mark_creator(place.clone());
+    Ok(Region { inner: Arc::new(inner) })
 }
 
 fn os(action: &'static str) -> impl FnOnce(io::Error) -> CreateError {
@@ -378,17 +380,4 @@ fn reserve(fd: &OwnedFd, needed: u64) -> Result<(), CreateError> {
         Some(libc::EOPNOTSUPP) => CreateError::UnsupportedFileSystem { missing: "fallocate" },
         _ => os("reserve the space")(error),
     })
-}
-
-fn huge_page_size() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Hugepagesize:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
-}
-
-fn huge_pages_free(page: u64) -> u64 {
-    let file = format!("/sys/kernel/mm/hugepages/hugepages-{}kB/free_hugepages", page / 1024);
-    let pages =
-        std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
-    pages * page
 }

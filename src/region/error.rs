@@ -92,6 +92,15 @@ pub enum NameError {
         /// The name or path.
         name: String,
     },
+    /// Somebody had the name, but answers no more. A child that was forked from a dead publisher keeps
+    /// its socket open; so does a publisher that was stopped.
+    #[error(
+        "nobody answers for {name:?}: its publisher is stopped, or died and left a forked child; publish it anew"
+    )]
+    NoAnswer {
+        /// The name.
+        name: String,
+    },
     /// The directory of names is not what it should be.
     #[error("{path} is not safe: {problem}; remove it, or set ALLMENDE_DIR to a directory of your own")]
     UnsafeDirectory {

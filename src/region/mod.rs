@@ -69,7 +69,8 @@ impl Region {
 
     /// Attaches to the region behind a descriptor, as one gets it from a parent or over a socket.
     ///
-    /// The descriptor is duplicated: the caller's stays the caller's.
+    /// The descriptor is duplicated: the caller's stays the caller's. A memfd must be sealed; see
+    /// [`OpenOptions::descriptor`] for files that cannot be.
     ///
     /// # Errors
     /// See [`AttachError`].
@@ -155,6 +156,9 @@ impl Region {
 
     /// Answers, until the returned value is dropped, every process of this user that asks for `name`
     /// with a descriptor of this region.
+    ///
+    /// The name is taken as long as somebody answers for it: one whose publisher died, or has been
+    /// standing still for five seconds, goes to whoever publishes under it next.
     ///
     /// # Errors
     /// See [`NameError`].

@@ -1,10 +1,12 @@
 //! Names of regions: files in a directory of mode 0700 that belongs to the user.
 //!
 //! `/dev/shm/allmende-UID`, or `$ALLMENDE_DIR`. A name appears whole (`linkat` of a finished file)
-//! and is changed only under the directory's `flock`, which the kernel drops when its holder dies.
+//! and is changed only under the directory's lock, which the kernel drops when its holder dies. It is
+//! held for a few system calls, and never while memory is being had.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,8 @@ use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
 use super::error::NameError;
+use crate::layout::header::kind;
+use crate::os::fork_gate::{self, Shut};
 use crate::os::{FileId, byte_lock, process};
 
 /// How long the lock of a directory is waited for.
@@ -96,6 +100,34 @@ impl Place {
         Ok(Self { directory, name, own: false })
     }
 
+    /// Where the name stands of a region that was got as a descriptor. `None` if that cannot be told.
+    ///
+    /// A guess: whoever removes a name makes sure that it means the region's file.
+    pub(super) fn of(fd: &impl AsFd, kind: u32, label: &str) -> Option<Self> {
+        match kind {
+            kind::NAMED => Self::named(label).ok(),
+            kind::FILE => {
+                let id = FileId::of(fd).ok()?;
+                let link = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+                // A descriptor of the creator's still has the name of a nameless file, beside which
+                // the one that it was given later is.
+                let opened_as = std::fs::read_link(link).ok()?;
+                let linked_as = opened_as.with_file_name(label);
+                let here = |path: &&PathBuf| {
+                    let same = |file: std::fs::Metadata| file.dev() == id.device && file.ino() == id.inode;
+                    path.is_absolute() && std::fs::symlink_metadata(path).is_ok_and(same)
+                };
+                Self::path([&opened_as, &linked_as].into_iter().find(here)?).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// The path of a socket of that name, for the calls that know no directory descriptors.
+    pub(super) fn socket_path(&self) -> PathBuf {
+        self.directory.join(format!("{}{SOCKET_SUFFIX}", self.name))
+    }
+
     fn os(&self, action: &'static str, error: impl Into<io::Error>) -> NameError {
         NameError::Os { action, name: self.display(), source: error.into() }
     }
@@ -112,22 +144,42 @@ impl Place {
     pub(super) fn lock(&self, make: bool) -> Result<Directory, NameError> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
+            let no_fork = fork_gate::shut();
             let fd = self.open_directory(make)?;
             match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
                 // Whoever removed the last name may have removed the directory: then it has no
                 // name any more, and what we locked is nobody's.
                 Ok(lock) if fstat(lock.as_fd()).is_ok_and(|stat| stat.st_nlink > 0) => {
-                    return Ok(Directory { lock, place: self.clone() });
+                    return Ok(Directory { lock, place: self.clone(), _no_fork: no_fork });
                 }
                 Ok(_) => {}
                 Err((_, nix::Error::EWOULDBLOCK | nix::Error::EINTR)) => {
                     if Instant::now() > deadline {
                         return Err(NameError::Busy { name: self.display() });
                     }
+                    drop(no_fork);
                     std::thread::sleep(Duration::from_micros(200));
                 }
                 Err((_, error)) => return Err(self.os("lock the directory of", error)),
             }
+        }
+    }
+
+    /// A new file without a name, on the file system on which the name is to stand. Needs no lock.
+    /// The inner error is that of `openat`.
+    pub(super) fn nameless_file(&self, mode: u32) -> Result<nix::Result<OwnedFd>, NameError> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let permissions = Mode::from_bits_truncate(mode);
+        loop {
+            let directory = self.open_directory(true)?;
+            let file = openat(&directory, ".", flags, permissions);
+            // Removed by somebody since, together with the last name in it: made anew.
+            let removed = || fstat(&directory).is_ok_and(|stat| stat.st_nlink == 0);
+            if self.own && matches!(file, Err(nix::Error::ENOENT)) && removed() {
+                continue;
+            }
+            // The process's umask may have taken bits away that were asked for.
+            return Ok(file.and_then(|fd| nix::sys::stat::fchmod(&fd, permissions).map(|()| fd)));
         }
     }
 
@@ -168,24 +220,16 @@ impl Place {
     }
 }
 
-/// A directory of names whose lock this process holds.
+/// A directory of names whose lock this process holds; it is not forked meanwhile.
 pub(super) struct Directory {
     lock: Flock<OwnedFd>,
     place: Place,
+    _no_fork: Shut,
 }
 
 impl Directory {
-    /// A new file without a name, on the directory's file system.
-    pub(super) fn nameless_file(&self, mode: u32) -> nix::Result<OwnedFd> {
-        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-        let fd = openat(self.lock.as_fd(), ".", flags, Mode::from_bits_truncate(mode))?;
-        // The process's umask may have taken bits away that were asked for.
-        nix::sys::stat::fchmod(&fd, Mode::from_bits_truncate(mode))?;
-        Ok(fd)
-    }
-
     /// Gives `fd` its name. A name left over by processes that are all dead is replaced.
-    pub(super) fn publish(&self, fd: &OwnedFd) -> Result<(), NameError> {
+    pub(super) fn publish(&self, fd: BorrowedFd<'_>) -> Result<(), NameError> {
         let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
         let name = self.place.name.as_str();
         for _ in 0..2 {
@@ -252,10 +296,5 @@ impl Directory {
             self.remove_name(id);
         }
         abandoned
-    }
-
-    /// The path of a socket of that name, for the calls that know no directory descriptors.
-    pub(super) fn socket_path(&self) -> PathBuf {
-        self.place.directory.join(format!("{}{SOCKET_SUFFIX}", self.place.name))
     }
 }

@@ -9,6 +9,8 @@ use crate::layout::directory::{Entry, MAX_NAME, READY};
 use crate::layout::owner::{MAX_SLOTS, Owner};
 use crate::layout::{OBJECT_ALIGN, round_up};
 use crate::os::byte_lock;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zerocopy::{FromZeros, IntoBytes};
@@ -263,18 +265,21 @@ impl Inner {
         }
     }
 
-    /// A description whose byte lock lets only this process make objects, until it is dropped.
-    fn lock_directory(&self) -> Result<std::os::fd::OwnedFd, ObjectError> {
+    /// The byte lock that lets only this thread make objects, until it is dropped.
+    fn lock_directory(&self) -> Result<byte_lock::Held<Arc<OwnedFd>>, ObjectError> {
         let os = |source| ObjectError::Os { action: "lock the directory", source };
-        let own = self.fresh_file().map_err(os)?;
+        // A description of its own, which the lock keeps open.
+        let own = Arc::new(self.fresh_file().map_err(os)?);
         let deadline = Instant::now() + LOCK_TIMEOUT;
-        while !byte_lock::try_lock(&own, DIRECTORY_BYTE).map_err(os)? {
+        loop {
+            if let Some(held) = byte_lock::try_hold(own.clone(), DIRECTORY_BYTE).map_err(os)? {
+                return Ok(held);
+            }
             if Instant::now() > deadline {
                 return Err(ObjectError::Busy);
             }
             std::thread::sleep(Duration::from_micros(100));
         }
-        Ok(own)
     }
 }
 

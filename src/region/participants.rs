@@ -195,9 +195,7 @@ impl Inner {
     /// Sweeps `slot` if its byte can be had, which proves that its holder is dead and keeps others
     /// out; `file` is a description of its own.
     fn sweep_slot(&self, file: &impl AsFd, slot: u32) -> bool {
-        if !matches!(byte_lock::try_lock(file, slot), Ok(true)) {
-            return false;
-        }
+        let Ok(Some(_proof)) = byte_lock::try_hold(file, slot) else { return false };
         let word =
             self.memory.word32(self.memory.participant(slot) + participant::WORD).load(Ordering::Acquire);
         if participant::state(word) == FREE {

@@ -1,6 +1,6 @@
 //! The region and the kernel, as the algorithms of `sync` and `ring` see them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attach::Inner;
 use crate::atomic::{AtomicU32, Ordering, fence};
@@ -14,15 +14,21 @@ impl Platform for Inner {
         thread_number()
     }
 
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
     fn liveness(&self, owner: Owner) -> Liveness {
         Inner::liveness(self, owner)
     }
 
     fn wait(&self, word: &AtomicU32, expected: u32, time: Duration) -> Woken {
         futex::wait(word, expected, time).unwrap_or_else(|_| {
-            // A sandbox that forbids futexes: a short sleep keeps the wait bounded and correct.
-            std::thread::sleep(time.min(Duration::from_millis(1)));
-            Woken::LookAgain
+            // A sandbox that forbids futexes: short sleeps keep the wait bounded and correct. The
+            // caller knows when its slice is over.
+            let short = time.min(Duration::from_millis(1));
+            std::thread::sleep(short);
+            if short == time { Woken::TimedOut } else { Woken::LookAgain }
         })
     }
 

@@ -22,7 +22,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::platform::{Platform, SLICE, Woken};
+use super::platform::{Platform, SLICE, Woken, time_to_sleep};
 use super::wait::Wait;
 use crate::atomic::{AtomicU32, Ordering, spin_hint};
 
@@ -30,7 +30,9 @@ use crate::atomic::{AtomicU32, Ordering, spin_hint};
 pub const SLEEPERS: u32 = 1;
 
 /// How many looks a spinning wait makes between two looks at the clock.
-const LOOKS_PER_CLOCK: u32 = 1 << 12;
+const SPINS_PER_CLOCK: u32 = 1 << 12;
+/// The same for a yielding one: where others want the core, too, each yield takes milliseconds.
+const YIELDS_PER_CLOCK: u32 = 4;
 /// How long a sleeper that found its condition true after a slice waits for the wake-up that ought
 /// to be under way, before it counts as lost.
 const GRACE: Duration = Duration::from_millis(50);
@@ -112,6 +114,9 @@ impl EventCount<'_> {
         if let Wait::Spin | Wait::Yield = strategy {
             return spin_until(strategy, deadline, condition, after_slice);
         }
+        // Signals and wake-ups for others end a sleep, but not the slice: else they could put off for
+        // ever the question whether there is still something to wait for.
+        let mut slice_end = None;
         loop {
             if let Some(found) = condition() {
                 return Some(found);
@@ -120,11 +125,13 @@ impl EventCount<'_> {
             if let Some(found) = condition() {
                 return Some(found);
             }
-            let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
+            let now = platform.now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
                 return None;
             }
-            if self.sleep(platform, ticket, left.min(SLICE)) == Woken::TimedOut {
+            let time = time_to_sleep(now, *slice_end.get_or_insert(now + SLICE), deadline);
+            if time.is_zero() || self.sleep(platform, ticket, time) == Woken::TimedOut {
+                slice_end = None;
                 if let Some(found) = condition() {
                     self.was_it_late(platform, ticket);
                     return Some(found);
@@ -154,9 +161,10 @@ fn spin_until<T>(
     mut condition: impl FnMut() -> Option<T>,
     mut after_slice: impl FnMut() -> AfterSlice,
 ) -> Option<T> {
+    let looks = if strategy == Wait::Yield { YIELDS_PER_CLOCK } else { SPINS_PER_CLOCK };
     let mut slice_ends = None;
     loop {
-        for _ in 0..LOOKS_PER_CLOCK {
+        for _ in 0..looks {
             if let Some(found) = condition() {
                 return Some(found);
             }

@@ -1,7 +1,7 @@
 //! What the algorithms need from what is around them, so that the same code runs over mapped memory
 //! and kernel calls, and under a model checker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::atomic::AtomicU32;
 use crate::layout::owner::Owner;
@@ -34,6 +34,8 @@ pub enum Woken {
 pub(crate) trait Platform {
     /// A number that no other living thread of this process has; never 0.
     fn thread(&self) -> u32;
+    /// What the clock says.
+    fn now(&self) -> Instant;
     /// Whether a participant lives.
     fn liveness(&self, owner: Owner) -> Liveness;
     /// Sleeps while `word` holds `expected`, at most `time`.
@@ -65,6 +67,11 @@ pub(crate) fn light_barrier(fenced: bool) {
 /// No sleep is longer: whoever sleeps looks at the world ten times a second at the least, so that
 /// the death of the one that ought to have woken it costs at most this.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
+
+/// How long to sleep at `now`: until the slice ends or the deadline comes. Zero when the slice is over.
+pub(crate) fn time_to_sleep(now: Instant, slice_end: Instant, deadline: Option<Instant>) -> Duration {
+    deadline.map_or(slice_end, |deadline| deadline.min(slice_end)).saturating_duration_since(now)
+}
 
 /// A small number for each thread of this process, never used again.
 #[cfg(not(allmende_loom))]

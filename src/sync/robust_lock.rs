@@ -19,12 +19,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::atomic::{AtomicU32, AtomicU64, Ordering, spin_hint};
 use crate::layout::mutex::{DIED, NOT_RECOVERABLE, WAITERS};
 use crate::layout::owner::Owner;
-use crate::sync::platform::{Liveness, Platform, SLICE, Woken};
+use crate::sync::platform::{Liveness, Platform, SLICE, Woken, time_to_sleep};
 
 /// How often a held lock is looked at before the caller sleeps.
 const SPINS: u32 = if cfg!(allmende_loom) { 0 } else { 100 };
@@ -117,6 +117,9 @@ impl RobustLock {
         // and its unlock wakes the next.
         let mut waiters = 0;
         let mut spins = 0;
+        // Signals and wake-ups end a sleep, but not the slice: else they could put off for ever the
+        // question whether the holder lives.
+        let mut slice_end = None;
         loop {
             // Relaxed: a guess, which the compare-and-swap confirms.
             let word = self.word.load(Ordering::Relaxed);
@@ -141,12 +144,13 @@ impl RobustLock {
                 spin_hint();
                 continue;
             }
-            let time = match patience {
-                Patience::Forever => SLICE,
-                Patience::Until(deadline) => deadline.saturating_duration_since(Instant::now()).min(SLICE),
-                Patience::None => Duration::ZERO,
+            let now = platform.now();
+            let (given_up, deadline) = match patience {
+                Patience::Forever => (false, None),
+                Patience::Until(deadline) => (now >= deadline, Some(deadline)),
+                Patience::None => (true, None),
             };
-            if time.is_zero() {
+            if given_up {
                 return match self.take_from_the_dead(me, platform) {
                     Some(result) => result,
                     None if matches!(patience, Patience::None) => Err(Refused::WouldBlock),
@@ -163,10 +167,12 @@ impl RobustLock {
                 continue;
             }
             waiters = WAITERS;
-            if platform.wait(&self.word, word | WAITERS, time) == Woken::TimedOut
-                && let Some(result) = self.take_from_the_dead(me, platform)
-            {
-                return result;
+            let time = time_to_sleep(now, *slice_end.get_or_insert(now + SLICE), deadline);
+            if time.is_zero() || platform.wait(&self.word, word | WAITERS, time) == Woken::TimedOut {
+                slice_end = None;
+                if let Some(result) = self.take_from_the_dead(me, platform) {
+                    return result;
+                }
             }
         }
     }

@@ -13,8 +13,10 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -267,6 +269,49 @@ impl Drop for Process {
     }
 }
 
+/// The error of something that must not work, and that says so in words.
+#[track_caller]
+pub fn error<T, E: std::fmt::Display>(result: Result<T, E>) -> E {
+    match result {
+        Ok(_) => panic!("it was accepted"),
+        Err(error) => {
+            assert!(error.to_string().len() > 10, "{error}");
+            error
+        }
+    }
+}
+
+/// The same of an error that must be of a kind.
+#[allow(unused_macros)]
+macro_rules! refused {
+    ($result:expr, $pattern:pat $(if $guard:expr)?) => {
+        match crate::common::error($result) {
+            $pattern $(if $guard)? => {}
+            other => panic!("another error: {other:?}"),
+        }
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use refused;
+
+/// A directory of its own under `parent`, gone when dropped.
+pub struct Temporary(pub PathBuf);
+
+impl Temporary {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(unique("allmende-test"));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Runs `body` in a forked child, and panics when it does. The caller must have no threads.
 pub fn in_a_fork(body: impl FnOnce()) {
     let pid = fork(|| {
@@ -292,6 +337,19 @@ pub fn fork(body: impl FnOnce() -> i32) -> Pid {
             unsafe { libc::_exit(code) }
         }
     }
+}
+
+/// From now on a signal interrupts the calling process every 20 ms.
+pub fn be_interrupted_often() {
+    extern "C" fn nothing(_: i32) {}
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, which is allowed at any moment.
+    unsafe { sigaction(Signal::SIGALRM, &action) }.unwrap();
+    let every = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: the timer is a live local; nobody asks for the old one.
+    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
 }
 
 /// Entries of a directory, sorted; none when it is not there.

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loom::sync::atomic::AtomicBool;
 use loom::sync::{Condvar, Mutex};
@@ -42,7 +42,7 @@ impl Kernel {
     /// A thread of the participant in `slot`.
     pub(crate) fn thread(self: &Arc<Self>, slot: u32, thread: u32) -> Process {
         let (kernel, bell, slices) = (self.clone(), Arc::new(Condvar::new()), Cell::new(0));
-        Process { kernel, me: Owner::new(slot, 1), thread, bell, slices }
+        Process { kernel, me: Owner::new(slot, 1), thread, bell, slices, now: Instant::now() }
     }
 
     /// The only thread of the participant in `slot`.
@@ -93,6 +93,8 @@ pub(crate) struct Process {
     bell: Arc<Condvar>,
     /// Slices that expired, at most as many as there were deaths.
     slices: Cell<u32>,
+    /// Always the same time: a slice that has begun is as long as ever.
+    now: Instant,
 }
 
 impl Process {
@@ -129,6 +131,10 @@ impl Process {
 impl Platform for Process {
     fn thread(&self) -> u32 {
         self.thread
+    }
+
+    fn now(&self) -> Instant {
+        self.now
     }
 
     fn liveness(&self, owner: Owner) -> Liveness {
