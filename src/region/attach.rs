@@ -321,12 +321,6 @@ impl Inner {
         }
     }
 
-    /// Whether this is a forked child that must touch nothing shared.
-    #[inline]
-    pub(crate) fn forked(&self) -> bool {
-        self.guard.forked()
-    }
-
     /// A copy of what [`Self::forked`] asks, for handles that ask at every call.
     pub(crate) fn fork_guard(&self) -> ForkGuard {
         self.guard
