@@ -321,7 +321,7 @@ impl Inner {
         }
     }
 
-    /// A copy of what [`Self::forked`] asks, for handles that ask at every call.
+    /// Tells a forked child, for handles that ask at every call.
     pub(crate) fn fork_guard(&self) -> ForkGuard {
         self.guard
     }

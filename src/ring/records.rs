@@ -37,9 +37,11 @@ pub(crate) trait Records {
     fn taken(&self) -> &AtomicU64;
 }
 
-/// The longest message of a ring of `capacity` bytes.
+/// The longest message of a ring of `capacity` bytes: what fits, and what a header can say.
 pub(crate) const fn longest(capacity: u64) -> u64 {
-    capacity / 2 - STAMP
+    let fits = capacity / 2 - STAMP;
+    let said = LENGTH & !(STAMP - 1);
+    if fits < said { fits } else { said }
 }
 
 /// Bytes that a message of `length` takes, header included.
@@ -265,5 +267,20 @@ impl RecordConsumer {
         self.position = position;
         // Release: pairs with the Acquire in `look_for_space`; our reads come before.
         records.head().store(position, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(allmende_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_message_fits_and_can_be_said() {
+        assert_eq!(longest(64), 24);
+        assert_eq!(longest(8 << 30), (4 << 30) - 8);
+        // Of 16 GiB, half would be more than the header's 32 bits.
+        assert_eq!(longest(16 << 30), (4 << 30) - 8);
+        assert_eq!(longest(1 << 40), (4 << 30) - 8);
+        assert_eq!(longest(1 << 40) & LENGTH, longest(1 << 40));
     }
 }
