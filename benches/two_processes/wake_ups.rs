@@ -21,7 +21,7 @@ const CHUNK: u64 = 10_000;
 const NARROW: usize = 2;
 
 /// Pauses of up to `1 << MOST` rounds of arithmetic: from nothing to longer than a sleep takes.
-const MOST: u32 = 14;
+const MOST: u32 = 16;
 
 struct Ends {
     tx: Producer<u64>,
