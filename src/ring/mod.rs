@@ -3,15 +3,21 @@
 //! [`spsc`] has typed slots of one size, [`bytes`] messages of any length. What they share (who may
 //! be producer and consumer, what becomes of the role of one that died) is in `role_words` and `roles`.
 //!
+//! How long a ring should be is the user's choice, and matters: in one of 8 to 32 slots a round trip is at
+//! its shortest, since few lines go round; one of a thousand streams fastest, since neither end waits for
+//! the other. See `docs/measurements.md`.
+//!
 //! The algorithms (the `core` modules) know only atomics and a small backing trait, so that a model
 //! checker can run them over the heap.
 
 #[cfg(not(allmende_loom))]
 pub mod bytes;
+#[cfg(not(allmende_loom))]
 mod cache;
 pub(crate) mod core;
 #[cfg(not(allmende_loom))]
 pub mod error;
+#[cfg(not(allmende_loom))]
 mod habit;
 #[cfg(all(test, allmende_loom))]
 mod model;
