@@ -82,7 +82,7 @@ const FIGURES: [Figure; 9] = [
         },
         theirs: Some(|sides| sides.rival(task::BATCHES_SMALL, BATCHED)),
         against: "rtrb's chunks",
-        limit: 1.0,
+        limit: 1.10,
     },
     Figure {
         name: "batches of 256, 64 B, spin",
@@ -92,7 +92,7 @@ const FIGURES: [Figure; 9] = [
         },
         theirs: Some(|sides| sides.rival(task::BATCHES_LINE, BATCHED)),
         against: "rtrb's chunks",
-        limit: 2.0,
+        limit: 1.30,
     },
     Figure {
         name: "1 MiB loan there and back, spin",

@@ -116,7 +116,7 @@ impl EndWords<'_> {
     /// Tells the other end, asleep or not, to look at the role.
     fn announce(self, wake: impl FnOnce(&AtomicU32)) {
         // One that sleeps: the count moves on, so that it cannot be about to fall asleep either.
-        // Release: pairs with the Acquire in `EventCount::prepare`.
+        // Release: pairs with the barrier behind the read-modify-write in `EventCount::prepare`.
         self.others_event.fetch_add(2, Ordering::Release);
         wake(self.others_event);
         if self.end == End::Consumer {

@@ -88,9 +88,9 @@ impl EventCount<'_> {
 
     /// Announces a sleeper; the condition must be looked at once more before [`Self::sleep`].
     pub(crate) fn prepare(self, platform: &impl Platform) -> u32 {
-        // Acquire: pairs with the Release in `EndWords::announce`, which has no barrier. (Behind
-        // `notify` stand the barriers: who finds the flag clear looks after the sender's store.)
-        let ticket = self.0.fetch_or(SLEEPERS, Ordering::Acquire) | SLEEPERS;
+        // Relaxed: the barrier that follows makes what comes after see all that the senders stored whose
+        // notifications this word holds, `EndWords::announce` included.
+        let ticket = self.0.fetch_or(SLEEPERS, Ordering::Relaxed) | SLEEPERS;
         platform.heavy_barrier();
         ticket
     }
