@@ -849,9 +849,9 @@ fn receiving_world(before: u64, sleeping: bool) -> Receiving<spsc::Producer<Mess
         producer.push(message(number)).unwrap();
         consumer.pop().unwrap();
     }
-    drop(consumer);
     let next = before + CAPACITY as u64;
     (before..next).for_each(|number| producer.try_push(message(number)).unwrap());
+    drop(consumer);
     if sleeping {
         put_to_sleep(&region, allmende::layout::spsc::PRODUCER_EVENT);
     }

@@ -251,6 +251,30 @@ fn loom_records_successor_of_a_dead_producer() {
     });
 }
 
+/// The producer has left a full ring; its successor comes while the consumer receives, and writes where it
+/// finds room at once.
+#[test]
+fn loom_records_successor_of_a_producer_that_left() {
+    check(4, || {
+        let (kernel, heap) = (Kernel::new(), Heap::new());
+        let first = kernel.process(1);
+        let mut producer = Producer::new(&heap, &first);
+        (0..2).for_each(|number| producer.push(number));
+        heap.ends.leave(End::Producer, &first);
+        let successor = {
+            let (process, heap) = (kernel.process(2), heap.clone());
+            thread::spawn(move || {
+                let mut producer = Producer::new(&heap, &process);
+                (2..4).for_each(|number| producer.push(number));
+            })
+        };
+        let me = kernel.process(0);
+        let mut consumer = Consumer::new(&heap, &me);
+        (0..4).for_each(|number| consumer.receive(number, |seen| assert!(!seen)));
+        successor.join().expect("no panic");
+    });
+}
+
 /// Which message stands at `position`, or comes next behind padding that does.
 fn number_at(position: u64) -> usize {
     let mut heap = Layout::default();
