@@ -257,20 +257,18 @@ fn loom_records_successor_of_a_dead_producer() {
 fn loom_records_successor_of_a_producer_that_left() {
     check(4, || {
         let (kernel, heap) = (Kernel::new(), Heap::new());
-        let first = kernel.process(1);
-        let mut producer = Producer::new(&heap, &first);
+        let (me, first) = (kernel.process(0), kernel.process(1));
+        let (mut producer, mut consumer) = (Producer::new(&heap, &first), Consumer::new(&heap, &me));
         (0..2).for_each(|number| producer.push(number));
+        consumer.receive(0, |seen| assert!(!seen));
+        producer.push(2);
         heap.ends.leave(End::Producer, &first);
         let successor = {
             let (process, heap) = (kernel.process(2), heap.clone());
-            thread::spawn(move || {
-                let mut producer = Producer::new(&heap, &process);
-                (2..4).for_each(|number| producer.push(number));
-            })
+            // Lies where message 1 lay.
+            thread::spawn(move || Producer::new(&heap, &process).push(3))
         };
-        let me = kernel.process(0);
-        let mut consumer = Consumer::new(&heap, &me);
-        (0..4).for_each(|number| consumer.receive(number, |seen| assert!(!seen)));
+        (1..4).for_each(|number| consumer.receive(number, |seen| assert!(!seen)));
         successor.join().expect("no panic");
     });
 }
