@@ -21,6 +21,7 @@ mod control;
 #[allow(dead_code)]
 mod ratio;
 
+mod lanes;
 mod queue;
 
 use std::process::ExitCode;
@@ -55,11 +56,15 @@ pub(crate) enum Who {
 /// What each participant has: the ends of everything.
 pub(crate) struct Side {
     pub(crate) queue: queue::Ends,
+    pub(crate) lanes: lanes::Ends,
 }
 
 impl Side {
     fn new(region: &Region, area: Area, who: Who) -> Result<Self> {
-        Ok(Self { queue: queue::Ends::new(region, area.part(0), who)? })
+        Ok(Self {
+            queue: queue::Ends::new(region, area.part(0), who)?,
+            lanes: lanes::Ends::new(region, area.part(1), who)?,
+        })
     }
 }
 
@@ -94,7 +99,7 @@ const SHORT: Duration = Duration::from_millis(2);
 const LONG: Duration = Duration::from_millis(20);
 
 fn tables() -> Vec<&'static Table> {
-    queue::TABLES.iter().collect()
+    queue::TABLES.iter().chain(&lanes::TABLES).collect()
 }
 
 /// All tasks, numbered from 2; 0 stops, 1 is the floor.
@@ -155,7 +160,7 @@ fn measure(rounds: usize, filter: &str) -> Result {
     let shared = Shared::create(&region)?;
     let area = Area::create(&region)?;
     let mut side = Side::new(&region, area, Who::First)?;
-    let peer = Worker::same_binary("second").region("bench", &region).cpu(last).start()?;
+    let peer = Worker::same_binary("second").region("bench", &region).cpu(last).stdin(lanes::pipe()?).start()?;
     std::thread::scope(|scope| -> Result {
         let thread = shared.thread();
         let mut threads_side = Side::new(&region, area, Who::Thread)?;
