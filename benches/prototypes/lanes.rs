@@ -42,7 +42,7 @@ use allmende::spsc::Ring;
 use allmende::{bytes, spsc};
 
 use crate::area::Area;
-use crate::{Result, SHORT, SPIN, Side, Table, Task, Where, Who, until};
+use crate::{Result, SHORT, SPIN, Table, Task, Where, Who, until};
 
 const CAPACITY: u64 = 1 << 14;
 const COMMITTED: u64 = 1 << 63;
@@ -198,9 +198,8 @@ impl<const N: usize> Merger<N> {
             }
             let padding = header & PADDING != 0;
             // SAFETY: the header says that the message is there, and it is ours until released.
-            let message = (!padding).then(|| unsafe {
-                self.area.bytes(at + 8, LENGTH as usize).cast::<Message>().read()
-            });
+            let message = (!padding)
+                .then(|| unsafe { self.area.bytes(at + 8, LENGTH as usize).cast::<Message>().read() });
             let size = if padding { header & u64::from(u32::MAX) } else { RECORD };
             self.positions[lane] = position + size;
             // Release: our reads come before the producer's next writes.
@@ -220,7 +219,10 @@ struct Lanes<const N: usize> {
 
 impl<const N: usize> Lanes<N> {
     fn new(area: Area) -> Self {
-        Self { producers: (0..N as u64).map(|lane| Lane::new(area, lane)).collect(), merger: Merger::new(area) }
+        Self {
+            producers: (0..N as u64).map(|lane| Lane::new(area, lane)).collect(),
+            merger: Merger::new(area),
+        }
     }
 
     /// Sends by each of the first `ACTIVE` lanes in turn.
@@ -236,7 +238,8 @@ impl<const N: usize> Lanes<N> {
         let (mut faults, mut next) = (0, [0; ACTIVE]);
         for value in 0..count {
             let (lane, message) = until(|| self.merger.pop::<WAY>());
-            let expected = if ACTIVE == 1 { value } else { next[lane % ACTIVE] * ACTIVE as u64 + lane as u64 };
+            let expected =
+                if ACTIVE == 1 { value } else { next[lane % ACTIVE] * ACTIVE as u64 + lane as u64 };
             next[lane % ACTIVE] += 1;
             faults += u64::from(message != [expected; 8]);
         }
@@ -363,9 +366,7 @@ pub(crate) static TABLES: [Table; 1] = [Table {
             },
             second: |side, count| {
                 let Some(SlotRing::Consumer(rx)) = &mut side.lanes.slots else { unreachable!("receives") };
-                (0..count)
-                    .map(|value| u64::from(rx.pop().expect("the producer lives") != [value; 8]))
-                    .sum()
+                (0..count).map(|value| u64::from(rx.pop().expect("the producer lives") != [value; 8])).sum()
             },
         },
         Task {

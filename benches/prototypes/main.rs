@@ -21,8 +21,10 @@ mod control;
 #[allow(dead_code)]
 mod ratio;
 
+mod cell;
 mod lanes;
 mod queue;
+mod topic;
 
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -57,6 +59,8 @@ pub(crate) enum Who {
 pub(crate) struct Side {
     pub(crate) queue: queue::Ends,
     pub(crate) lanes: lanes::Ends,
+    pub(crate) topic: topic::Ends,
+    pub(crate) cell: cell::Ends,
 }
 
 impl Side {
@@ -64,6 +68,8 @@ impl Side {
         Ok(Self {
             queue: queue::Ends::new(region, area.part(0), who)?,
             lanes: lanes::Ends::new(region, area.part(1), who)?,
+            topic: topic::Ends::new(region, area.part(2), who)?,
+            cell: cell::Ends::new(area.part(3)),
         })
     }
 }
@@ -99,7 +105,7 @@ const SHORT: Duration = Duration::from_millis(2);
 const LONG: Duration = Duration::from_millis(20);
 
 fn tables() -> Vec<&'static Table> {
-    queue::TABLES.iter().chain(&lanes::TABLES).collect()
+    queue::TABLES.iter().chain(&lanes::TABLES).chain(&topic::TABLES).chain(&cell::TABLES).collect()
 }
 
 /// All tasks, numbered from 2; 0 stops, 1 is the floor.
@@ -160,7 +166,8 @@ fn measure(rounds: usize, filter: &str) -> Result {
     let shared = Shared::create(&region)?;
     let area = Area::create(&region)?;
     let mut side = Side::new(&region, area, Who::First)?;
-    let peer = Worker::same_binary("second").region("bench", &region).cpu(last).stdin(lanes::pipe()?).start()?;
+    let peer =
+        Worker::same_binary("second").region("bench", &region).cpu(last).stdin(lanes::pipe()?).start()?;
     std::thread::scope(|scope| -> Result {
         let thread = shared.thread();
         let mut threads_side = Side::new(&region, area, Who::Thread)?;
@@ -212,7 +219,11 @@ fn once(
     };
     let is_floor = task.name == FLOOR;
     let done = control.time(if is_floor { 1 } else { number }, count, || {
-        if is_floor { control.ping(count) } else { (task.first)(side, count) }
+        if is_floor {
+            control.ping(count)
+        } else {
+            (task.first)(side, count)
+        }
         Ok(())
     });
     let done = done.expect("the second side answers");
@@ -227,10 +238,9 @@ fn compare(
     process: Control<'_>,
     thread: Control<'_>,
 ) -> Result {
-    let all: Vec<(u64, &Task)> = (2..)
-        .map_while(|number| task(number).map(|task| (number, task)))
-        .filter(|(_, task)| table.tasks.iter().chain(table.against).any(|t| std::ptr::eq(t, *task)))
-        .collect();
+    let before = tables().into_iter().take_while(|other| !std::ptr::eq(*other, table));
+    let first: usize = before.map(|table| table.tasks.len() + table.against.len()).sum();
+    let all: Vec<(u64, &Task)> = (first as u64 + 2..).zip(table.tasks.iter().chain(table.against)).collect();
     // Once without a clock: what is wrong shows here.
     for &(number, task) in &all {
         once(side, number, task, CHECKED, process, thread);

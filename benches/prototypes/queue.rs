@@ -327,9 +327,13 @@ pub(crate) struct Ends {
     trip_swap: [Ticket<SWAP>; 2],
     trip_seen: [Ticket<SEEN>; 2],
     trip_fetch: [Ticket<FETCH>; 2],
+    trip_line: [Queue<8, 128, SEEN>; 2],
+    trip_tight: [Queue<8, 72, SEEN>; 2],
     trip_ring: Option<(Producer<[u64; 7]>, Consumer<[u64; 7]>)>,
     line: Queue<8, 128, SKIP>,
     tight: Queue<8, 72, SKIP>,
+    line_seen: Queue<8, 128, SEEN>,
+    tight_seen: Queue<8, 72, SEEN>,
     batch: Ticket<SKIP>,
     many: Area,
     small_ring: Spsc<7>,
@@ -353,6 +357,10 @@ impl Ends {
             trip_swap: [Queue::new(part(10), owner), Queue::new(part(11), owner)],
             trip_seen: [Queue::new(part(12), owner), Queue::new(part(13), owner)],
             trip_fetch: [Queue::new(part(14), owner), Queue::new(part(15), owner)],
+            trip_line: [Queue::new(part(21), owner), Queue::new(part(22), owner)],
+            trip_tight: [Queue::new(part(23), owner), Queue::new(part(24), owner)],
+            line_seen: Queue::new(part(25), owner),
+            tight_seen: Queue::new(part(26), owner),
             trip_ring: trip_ring(region, who)?,
             many: area.cut(16 << 16, 5 << 16),
             small_ring: Spsc::new(region, "queue: small", who)?,
@@ -371,13 +379,16 @@ fn trip_ring(region: &Region, who: Who) -> Result<Option<(Producer<[u64; 7]>, Co
     Ok(Some((to.producer()?.wait_strategy(SPIN), from.consumer()?.wait_strategy(SPIN))))
 }
 
-fn ping<const W: u8>([there, back]: &mut [Ticket<W>; 2], count: u64) {
+fn ping<const N: usize, const S: u64, const W: u8>([there, back]: &mut [Queue<N, S, W>; 2], count: u64) {
     for value in 0..count {
         until(|| there.push(value).then_some(()));
         assert_eq!(check(&until(|| back.pop()), value), 0, "another reply than was asked for");
     }
 }
-fn pong<const W: u8>([there, back]: &mut [Ticket<W>; 2], count: u64) -> u64 {
+fn pong<const N: usize, const S: u64, const W: u8>(
+    [there, back]: &mut [Queue<N, S, W>; 2],
+    count: u64,
+) -> u64 {
     let mut faults = 0;
     for value in 0..count {
         let message = until(|| there.pop());
@@ -523,6 +534,8 @@ pub(crate) static TABLES: [Table; 4] = [
             trips!("tickets, slot fetched for writing", trip_fetch),
             trips!("slots swapped", trip_swap),
             trips!("slots looked at, then swapped", trip_seen),
+            trips!("the same, 64 B in slots of 128 B", trip_line),
+            trips!("the same, 64 B in slots of 72 B", trip_tight),
             Task {
                 name: "SPSC ring",
                 runs: Where::Process,
@@ -568,6 +581,8 @@ pub(crate) static TABLES: [Table; 4] = [
         tasks: &[
             streaming!("tickets, slots of 128 B", line),
             streaming!("tickets, slots of 72 B", tight),
+            streaming!("slots looked at, then swapped, of 128 B", line_seen),
+            streaming!("slots looked at, then swapped, of 72 B", tight_seen),
         ],
         against: &[rival!("ArrayQueue between threads", LINE_RIVAL), ring!("SPSC ring", line_ring)],
         slice: SHORT,
@@ -575,12 +590,7 @@ pub(crate) static TABLES: [Table; 4] = [
     Table {
         title: "queue, 2 producers, 2 consumers, 4 threads on 2 cores, 56 B",
         tasks: &[
-            Task {
-                name: "tickets, look always",
-                runs: Where::Nowhere,
-                first: many::<LOOK>,
-                second: nothing,
-            },
+            Task { name: "tickets, look always", runs: Where::Nowhere, first: many::<LOOK>, second: nothing },
             Task {
                 name: "tickets, own predecessor skipped",
                 runs: Where::Nowhere,
