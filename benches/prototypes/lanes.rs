@@ -32,6 +32,9 @@
 //! Ways to merge: one message a lane and turn; bursts of up to 16; a bell, a word with a bit a lane that
 //! says where to look (for which each producer must fence between header and bell).
 
+// Lengths and counts are far below 2^32.
+#![allow(clippy::cast_possible_truncation)]
+
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, OnceLock};

@@ -26,6 +26,7 @@ mod lanes;
 mod queue;
 mod topic;
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -176,7 +177,7 @@ fn measure(rounds: usize, filter: &str) -> Result {
             serve(thread, &mut threads_side).expect("a thread that serves");
         });
         for table in tables().into_iter().filter(|table| table.title.contains(filter)) {
-            compare(&mut side, table, rounds, shared.process(), thread)?;
+            compare(&mut side, table, rounds, shared.process(), thread);
         }
         thread.time(0, 0, || Ok(()))?;
         shared.process().time(0, 0, || Ok(()))?;
@@ -199,7 +200,8 @@ fn serve(control: Control<'_>, side: &mut Side) -> Result {
     })
 }
 
-/// Both halves of a task, `count` times; the second saw no fault.
+/// Both halves of a task, `count` times: how long that took, and whether another process had one of the
+/// cores meanwhile. Fails if the second half saw a fault.
 fn once(
     side: &mut Side,
     number: u64,
@@ -207,37 +209,31 @@ fn once(
     count: u64,
     process: Control<'_>,
     thread: Control<'_>,
-) -> Duration {
+) -> (Duration, bool) {
     let control = match task.runs {
         Where::Process => process,
         Where::Thread => thread,
         Where::Nowhere => {
             let start = Instant::now();
             (task.first)(side, count);
-            return start.elapsed();
+            return (start.elapsed(), false);
         }
     };
     let is_floor = task.name == FLOOR;
     let done = control.time(if is_floor { 1 } else { number }, count, || {
         if is_floor {
-            control.ping(count)
+            control.ping(count);
         } else {
-            (task.first)(side, count)
+            (task.first)(side, count);
         }
         Ok(())
     });
     let done = done.expect("the second side answers");
     assert_eq!(done.answer, 0, "{}: messages were lost, doubled, torn or out of order", task.name);
-    done.took
+    (done.took, done.disturbed)
 }
 
-fn compare(
-    side: &mut Side,
-    table: &Table,
-    rounds: usize,
-    process: Control<'_>,
-    thread: Control<'_>,
-) -> Result {
+fn compare(side: &mut Side, table: &Table, rounds: usize, process: Control<'_>, thread: Control<'_>) {
     let before = tables().into_iter().take_while(|other| !std::ptr::eq(*other, table));
     let first: usize = before.map(|table| table.tasks.len() + table.against.len()).sum();
     let all: Vec<(u64, &Task)> = (first as u64 + 2..).zip(table.tasks.iter().chain(table.against)).collect();
@@ -245,32 +241,53 @@ fn compare(
     for &(number, task) in &all {
         once(side, number, task, CHECKED, process, thread);
     }
-    let side = std::cell::RefCell::new(side);
+    let side = RefCell::new(side);
+    let disturbed: Vec<RefCell<Vec<bool>>> = all.iter().map(|_| RefCell::default()).collect();
     let mut contenders: Vec<Contender<'_>> = all
         .iter()
-        .map(|&(number, task)| {
+        .zip(&disturbed)
+        .map(|(&(number, task), disturbed)| {
             let side = &side;
             Contender::new(task.name, move |count| {
-                once(&mut side.borrow_mut(), number, task, count, process, thread)
+                let (took, was) = once(&mut side.borrow_mut(), number, task, count, process, thread);
+                disturbed.borrow_mut().push(was);
+                took
             })
         })
         .collect();
     let rounds = if table.slice == LONG { rounds.min(101) } else { rounds };
-    let times = ratio::measure(&mut contenders, rounds, table.slice);
-    println!("{}, medians of {rounds} interleaved slices", table.title);
+    let mut times = ratio::measure(&mut contenders, rounds, table.slice);
+    drop(contenders);
+    let mut lost = 0;
+    for (times, disturbed) in times.iter_mut().zip(disturbed) {
+        let disturbed = disturbed.into_inner();
+        // What came before the last `rounds` was the calibration.
+        for (time, _) in times.iter_mut().zip(&disturbed[disturbed.len() - rounds..]).filter(|(_, was)| **was)
+        {
+            *time = f64::NAN;
+            lost += 1;
+        }
+    }
+    let slices = rounds * all.len();
+    println!("{}: {slices} slices, {lost} of them disturbed", table.title);
     let references = &times[table.tasks.len()..];
     for (index, (_, task)) in all.iter().enumerate() {
-        print!("  {:<44} {:>9.1} ns", task.name, ratio::median(times[index].clone()));
+        print!("  {:<44} {:>9.1} ns", task.name, median(times[index].clone()));
         if index < table.tasks.len() {
             for theirs in references {
-                print!("   {:>5.2}", ratio::median(ratio::ratios(&times[index], theirs)));
+                print!("   {:>5.2}", median(ratio::ratios(&times[index], theirs)));
             }
         } else {
             print!("   = 1 in column {}", index - table.tasks.len() + 1);
         }
         println!();
     }
-    Ok(())
+}
+
+/// The median of those that are numbers.
+fn median(values: Vec<f64>) -> f64 {
+    let values: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
+    if values.is_empty() { f64::NAN } else { ratio::median(values) }
 }
 
 /// Spins until `look` finds something; a minute of that is a fault.

@@ -40,6 +40,9 @@
 //! slot that is finished or recorded, and records from there *forwards*: so a recorder that dies leaves
 //! the newest unrecorded, and the next walk meets them first.
 
+// Lengths and counts are far below 2^32.
+#![allow(clippy::cast_possible_truncation)]
+
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64 as PrivateU64};
 
@@ -329,7 +332,7 @@ pub(crate) struct Ends {
     trip_fetch: [Ticket<FETCH>; 2],
     trip_line: [Queue<8, 128, SEEN>; 2],
     trip_tight: [Queue<8, 72, SEEN>; 2],
-    trip_ring: Option<(Producer<[u64; 7]>, Consumer<[u64; 7]>)>,
+    trip_ring: Option<RingEnds>,
     line: Queue<8, 128, SKIP>,
     tight: Queue<8, 72, SKIP>,
     line_seen: Queue<8, 128, SEEN>,
@@ -369,7 +372,9 @@ impl Ends {
     }
 }
 
-fn trip_ring(region: &Region, who: Who) -> Result<Option<(Producer<[u64; 7]>, Consumer<[u64; 7]>)>> {
+type RingEnds = (Producer<[u64; 7]>, Consumer<[u64; 7]>);
+
+fn trip_ring(region: &Region, who: Who) -> Result<Option<RingEnds>> {
     if who == Who::Thread {
         return Ok(None);
     }
@@ -427,7 +432,7 @@ fn two_and_two<T: Send>(
     let each = count.div_ceil(2);
     let (push, pop, taken, sum, bad) = (&push, &pop, &taken, &sum, &bad);
     std::thread::scope(|scope| {
-        for (index, mut end) in (0_u64..).zip(ends.iter_mut()) {
+        for (index, end) in (0_u64..).zip(ends.iter_mut()) {
             let cpu = cpus[usize::from(index == 1 || index == 2)];
             scope.spawn(move || {
                 allmende::os::affinity::pin_to(cpu).expect("this core is allowed");
@@ -435,7 +440,7 @@ fn two_and_two<T: Send>(
                     for value in 0..each {
                         let value = index << 62 | value;
                         let mut tries = 0;
-                        while !push(&mut end, value) {
+                        while !push(end, value) {
                             wait(&mut tries);
                         }
                     }
@@ -444,7 +449,7 @@ fn two_and_two<T: Send>(
                 let (mut next, mut own, mut count) = ([0, 0], 0_u64, 0);
                 let mut tries = 0;
                 while taken.load(Ordering::Relaxed) + count < 2 * each {
-                    let Some(message) = pop(&mut end) else {
+                    let Some(message) = pop(end) else {
                         taken.fetch_add(count, Ordering::Relaxed);
                         count = 0;
                         wait(&mut tries);

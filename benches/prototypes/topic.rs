@@ -35,6 +35,9 @@
 //! subscriber (a plain store), or not at all (the subscriber's `released` tells, if loans end in order);
 //! entries packed or a line each; the payload in the header's line or behind it.
 
+// Lengths and counts are far below 2^32.
+#![allow(clippy::cast_possible_truncation)]
+
 use allmende::Region;
 use allmende::atomic::{AtomicU64, Ordering};
 use allmende::spsc::{Consumer, Producer, Ring};
@@ -68,6 +71,7 @@ struct Topic<const HOLD: u8, const HEADER: u64, const STEP: u64> {
 
 impl<const HOLD: u8, const HEADER: u64, const STEP: u64> Topic<HOLD, HEADER, STEP> {
     #[inline]
+    #[allow(clippy::unused_self)]
     fn block(self, block: u64) -> u64 {
         POOL + (block % BLOCKS) * (HEADER + size_of::<Payload>() as u64).next_multiple_of(64)
     }
