@@ -349,6 +349,7 @@ pub(crate) static TABLES: [Table; 6] = [
         ],
         against: &[idle!("sequence lock", lock)],
         slice: SHORT,
+        most: 1000,
     },
     Table {
         title: "cell, read of 64 B while it is written at full speed",
@@ -361,6 +362,7 @@ pub(crate) static TABLES: [Table; 6] = [
         ],
         against: &[read!("sequence lock", lock), floor()],
         slice: SHORT,
+        most: 1000,
     },
     Table {
         title: "cell, write of 64 B while it is read at full speed",
@@ -374,6 +376,7 @@ pub(crate) static TABLES: [Table; 6] = [
         ],
         against: &[write!("sequence lock", lock), floor()],
         slice: SHORT,
+        most: 1000,
     },
     Table {
         title: "cell, write of 64 B while nobody reads",
@@ -385,17 +388,20 @@ pub(crate) static TABLES: [Table; 6] = [
         ],
         against: &[alone!("sequence lock", lock)],
         slice: SHORT,
+        most: 1000,
     },
     Table {
         title: "cell, read of 4 KiB while it is written at full speed",
         tasks: &[read!("checked, kept", large_kept), read!("asked, kept", large_asked_kept)],
         against: &[read!("sequence lock", large_lock), floor()],
         slice: SHORT,
+        most: 15,
     },
     Table {
         title: "cell, write of 4 KiB while it is read at full speed",
         tasks: &[write!("checked, kept", large_kept), write!("asked, kept", large_asked_kept)],
         against: &[write!("sequence lock", large_lock), floor()],
         slice: SHORT,
+        most: 1000,
     },
 ];

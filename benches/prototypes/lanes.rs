@@ -393,4 +393,5 @@ pub(crate) static TABLES: [Table; 1] = [Table {
         },
     ],
     slice: SHORT,
+    most: 1000,
 }];

@@ -100,6 +100,8 @@ pub(crate) struct Table {
     pub(crate) against: &'static [Task],
     /// Length of a slice.
     pub(crate) slice: Duration,
+    /// No more rounds than this: some contenders are slow.
+    pub(crate) most: usize,
 }
 
 const SHORT: Duration = Duration::from_millis(2);
@@ -255,7 +257,7 @@ fn compare(side: &mut Side, table: &Table, rounds: usize, process: Control<'_>, 
             })
         })
         .collect();
-    let rounds = if table.slice == LONG { rounds.min(101) } else { rounds };
+    let rounds = rounds.min(table.most);
     let mut times = ratio::measure(&mut contenders, rounds, table.slice);
     drop(contenders);
     let mut lost = 0;

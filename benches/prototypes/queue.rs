@@ -562,6 +562,7 @@ pub(crate) static TABLES: [Table; 4] = [
         ],
         against: &[floor()],
         slice: SHORT,
+        most: 1000,
     },
     Table {
         title: "queue, 1 producer, 1 consumer, 56 B",
@@ -580,6 +581,7 @@ pub(crate) static TABLES: [Table; 4] = [
         ],
         against: &[rival!("ArrayQueue between threads", SMALL_RIVAL), ring!("SPSC ring", small_ring)],
         slice: SHORT,
+        most: 1000,
     },
     Table {
         title: "queue, 1 producer, 1 consumer, 64 B",
@@ -591,6 +593,7 @@ pub(crate) static TABLES: [Table; 4] = [
         ],
         against: &[rival!("ArrayQueue between threads", LINE_RIVAL), ring!("SPSC ring", line_ring)],
         slice: SHORT,
+        most: 1000,
     },
     Table {
         title: "queue, 2 producers, 2 consumers, 4 threads on 2 cores, 56 B",
@@ -618,5 +621,6 @@ pub(crate) static TABLES: [Table; 4] = [
         ],
         against: &[Task { name: "ArrayQueue", runs: Where::Nowhere, first: many_rival, second: nothing }],
         slice: LONG,
+        most: 101,
     },
 ];
