@@ -1,7 +1,7 @@
 //! Prototypes of the channels that the layout of a region must have room for, each against its limit.
 //!
 //! ```text
-//!   cargo bench --bench prototypes                      all of them, about two minutes
+//!   cargo bench --bench prototypes                      all of them, several minutes
 //!   cargo bench --bench prototypes -- queue             those whose title contains this
 //!   cargo bench --bench prototypes -- --rounds 100 topic
 //! ```

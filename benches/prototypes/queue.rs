@@ -36,6 +36,11 @@
 //!    that is too high costs a look, one too low a message). Or FREE of the next lap, if the queue drops.
 //!    FREE, COMMITTED, ABANDONED, RETRY: nothing. All by compare-and-swap from the word that was seen.
 //!
+//! The other way to claim, *slots swapped*: head and tail are bare positions; the claimant turns FREE into
+//! CLAIMED(owner), or COMMITTED into TAKEN(owner), by compare-and-swap of the slot itself, then moves tail or
+//! head on by one, which whoever finds it left behind does for it. The states are the same, never unwritten;
+//! the sweep has no step 1, and an end that the dead left behind is moved on by the next who comes.
+//!
 //! A batch is one swap of the ticket by *n*. Whoever records it walks back from the ticket to the first
 //! slot that is finished or recorded, and records from there *forwards*: so a recorder that dies leaves
 //! the newest unrecorded, and the next walk meets them first.
