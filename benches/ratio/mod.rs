@@ -33,27 +33,38 @@ pub(crate) fn wanted() -> bool {
 
 /// Prints the median time of each contender, and the median ratio of the first to each.
 pub(crate) fn print(title: &str, contenders: &mut [Contender<'_>]) {
-    let repeats: Vec<u64> = contenders.iter_mut().map(|contender| calibrate(&mut contender.run)).collect();
-    let mut times = vec![Vec::with_capacity(ROUNDS); contenders.len()];
-    for round in 0..ROUNDS {
+    let times = measure(contenders, ROUNDS, SLICE);
+    println!("{title}, medians of {ROUNDS} interleaved slices");
+    for (contender, theirs) in contenders.iter().zip(&times) {
+        let (time, ratio) = (median(theirs.clone()), median(ratios(&times[0], theirs)));
+        println!("  {:<28} {time:>9.2} ns   first / this = {ratio:.2}", contender.name);
+    }
+}
+
+/// Nanoseconds a repeat, for each contender in each of so many rounds of slices of such a length.
+pub(crate) fn measure(contenders: &mut [Contender<'_>], rounds: usize, slice: Duration) -> Vec<Vec<f64>> {
+    let repeats: Vec<u64> =
+        contenders.iter_mut().map(|contender| calibrate(&mut contender.run, slice)).collect();
+    let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
+    for round in 0..rounds {
         for turn in 0..contenders.len() {
             let index = (round + turn) % contenders.len();
             let took = (contenders[index].run)(repeats[index]);
             times[index].push(nanoseconds(took, repeats[index]));
         }
     }
-    println!("{title}, medians of {ROUNDS} interleaved slices");
-    for (contender, theirs) in contenders.iter().zip(&times) {
-        let ratios = times[0].iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
-        let (time, ratio) = (median(theirs.clone()), median(ratios));
-        println!("  {:<28} {time:>9.2} ns   first / this = {ratio:.2}", contender.name);
-    }
+    times
+}
+
+/// Ours to theirs, round by round.
+pub(crate) fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+    ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
 }
 
 /// How many repeats fill a slice.
-fn calibrate(run: &mut dyn FnMut(u64) -> Duration) -> u64 {
+fn calibrate(run: &mut dyn FnMut(u64) -> Duration, slice: Duration) -> u64 {
     let mut repeats = 64;
-    while run(repeats) < SLICE {
+    while run(repeats) < slice {
         repeats *= 2;
     }
     repeats
@@ -64,7 +75,8 @@ fn nanoseconds(took: Duration, repeats: u64) -> f64 {
     took.as_secs_f64() * 1e9 / repeats as f64
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The value in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
