@@ -876,11 +876,13 @@ fn check_receiving(mut world: Receiving<spsc::Producer<Message>>) {
     let (processed, copied) = (journal.get(PROCESSED), journal.get(COPIED));
     let ring = spsc::Ring::<Message>::open(region, "ring").unwrap();
     let mut heir = ring.consumer().unwrap();
-    assert_eq!(heir.len(), CAPACITY as u64, "slots are lost");
-    let mut expected = *next - CAPACITY as u64;
+    // The survivor may have been told before it had filled the ring.
+    let there = heir.len();
+    let mut expected = *next - there;
+    assert_eq!(producer.free().unwrap(), CAPACITY as u64 - there, "slots are lost");
     assert!(expected >= *first);
     assert!(expected <= processed + copied, "messages are lost: {processed} {copied} {expected}");
-    for _ in 0..CAPACITY {
+    for _ in 0..there {
         let loan = heir.try_receive().unwrap();
         assert_eq!(number_of(&loan), expected);
         if expected < processed {

@@ -178,8 +178,9 @@ impl Producing {
     pub(crate) fn stamp_ahead(&self, backing: &impl Backing, ahead: u64) {
         debug_assert!((1..MAX_RUN).contains(&ahead));
         let position = self.position + ahead;
-        // Release: pairs with the Acquire in `ready`; the payload comes before its stamp.
-        backing.stamp(position).store(position + 1, Ordering::Release);
+        // Relaxed: nobody looks here before it has seen the first stamp of the run, which is stored after
+        // this one, with Release.
+        backing.stamp(position).store(position + 1, Ordering::Relaxed);
     }
 
     /// Makes a run of `count` slots visible together, all but the first of which are stamped.
@@ -210,8 +211,8 @@ pub(crate) struct Consuming {
 impl Consuming {
     /// Takes over where the last consumer released. `None` for an impossible position.
     pub(crate) fn resume(backing: &impl Backing) -> Option<Self> {
-        // Acquire: pairs with the Release of a predecessor in another process.
-        let position = backing.released().load(Ordering::Acquire);
+        // Relaxed: ordered by the taking of the role, as is `taken`.
+        let position = backing.released().load(Ordering::Relaxed);
         if position >= MAX_POSITION {
             return None;
         }

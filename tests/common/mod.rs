@@ -361,6 +361,19 @@ pub fn entries(directory: &str) -> Vec<String> {
     names
 }
 
+/// What there is now, and whether it is as `before`: a thread that has been joined may be seen for a
+/// moment longer.
+fn traces_like(before: &str) -> (String, bool) {
+    let patience = Instant::now() + Duration::from_secs(5);
+    loop {
+        let after = traces();
+        if after == before || Instant::now() >= patience {
+            return (after.clone(), after == before);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Descriptors, children and names of this process: what a test must leave as it found it.
 fn traces() -> String {
     let mut traces = String::new();
@@ -417,8 +430,7 @@ pub fn main(tests: &[Named], children: &[Named]) -> ExitCode {
         let started = Instant::now();
         let before = traces();
         let good = std::panic::catch_unwind(test).is_ok();
-        let after = traces();
-        let clean = before == after;
+        let (after, clean) = traces_like(&before);
         if good && !clean {
             say(&format!("it left traces. Before:\n{before}\nAfter:\n{after}"));
         }
