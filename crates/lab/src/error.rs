@@ -42,6 +42,14 @@ pub enum LabError {
         /// What there is room for.
         capacity: usize,
     },
+    /// Slots of a fixed size hold messages of that size only.
+    #[error("a message of {length} bytes for slots of {slot} bytes: choose a size of exactly that")]
+    SlotSize {
+        /// Its length in bytes.
+        length: usize,
+        /// The size of a slot's payload.
+        slot: usize,
+    },
     /// The process at the other end is gone.
     #[error("the process at the other end is gone")]
     PeerGone,

@@ -90,6 +90,7 @@ pub(crate) fn findings(rows: &[Row]) -> Vec<String> {
             }
         }
         if let Some(zero_copy) = trips.zero_copy(&[Wait::Spin, Wait::Park]) {
+            sentences.extend(typed_ring(&trips));
             sentences.extend(crossovers(&trips, zero_copy, what));
             sentences.extend(descriptors(&trips, zero_copy));
             sentences.extend(costs(&trips, zero_copy, what));
@@ -128,13 +129,34 @@ fn against_pickle(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String>
     })
 }
 
+/// How near the typed ring comes to the floor.
+fn typed_ring(view: &View<'_>) -> Option<String> {
+    let ring = (TransportKind::AllmendeSlots, CodecKind::None, Access::Touched, Wait::Spin);
+    let parts: Vec<String> = view
+        .sizes(ring)
+        .into_iter()
+        .filter_map(|size| {
+            let ratio = view.find(ring, size)?.ratio_to_floor?;
+            Some(format!("{} times at {}", factor(ratio), format_size(size)))
+        })
+        .collect();
+    (!parts.is_empty()).then(|| {
+        format!(
+            "The floor is what two cores can do at best, with nothing sent but a flag. A round trip through slots of a fixed type, by {}, takes {} as long.",
+            name(ring),
+            parts.join(" and ")
+        )
+    })
+}
+
 /// Up to a tenth is a draw: two runs differ by as much.
 const DRAW: f64 = 0.9;
 
 /// From which size on zero-copy wins over each other way.
 fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
-    // Another wait strategy of the same way is not another way.
-    let same = |key: &Key| (key.0, key.1) == (zero_copy.0, zero_copy.1);
+    // Another wait strategy of the same way is not another way; the typed ring has a sentence of its own.
+    let same =
+        |key: &Key| (key.0, key.1) == (zero_copy.0, zero_copy.1) || key.0 == TransportKind::AllmendeSlots;
     let others: BTreeSet<Key> =
         view.0.iter().map(|row| key(row)).filter(|key| !same(key) && key.2 == Access::Touched).collect();
     let (mut always, mut from, mut never) = (Vec::new(), Vec::new(), Vec::new());
@@ -181,7 +203,7 @@ fn descriptors(view: &View<'_>, zero_copy: Key) -> Option<String> {
     let typical = |size| Some(time(view.find(key, size)?.typical_ns()?));
     let (of_small, of_large) = (typical(small)?, typical(large)?);
     let name = name(zero_copy);
-    (small < large).then(|| {
+    (16 * small <= large).then(|| {
         let (small, large) = (format_size(small), format_size(large));
         format!("Handed over by {name} without being touched, {large} take {of_large} and {small} take {of_small}.")
     })
@@ -231,6 +253,7 @@ mod tests {
             p90_ns: None,
             p99_ns: None,
             p999_ns: None,
+            p9999_ns: None,
             max_ns: None,
             mean_ns: Some(ns as f64),
             messages_per_s: None,
@@ -274,6 +297,15 @@ mod tests {
         let (quick, mut other) = (Row { p50_ns: Some(1_000_000), ..quick }, other);
         other.p50_ns = Some(4_000_000);
         assert_eq!(times_as_long(&other, &quick), Some(4.0));
+    }
+
+    #[test]
+    fn the_typed_ring_stands_beside_the_floor() {
+        let rows = [56, 64].map(|size| {
+            row(TransportKind::AllmendeSlots, CodecKind::None, Wait::Spin, size, 2 * size as u64)
+        });
+        let text = findings(&rows).join("\n");
+        assert!(text.contains("takes 1.12 times at 56 B and 1.28 times at 64 B as long"), "{text}");
     }
 
     #[test]

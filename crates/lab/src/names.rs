@@ -59,6 +59,7 @@ named! {
     TransportKind ("transport") {
         AllmendeLoan = "allmende-loan", "allmende: a ring in a region, messages written and read in place";
         AllmendeCopy = "allmende-copy", "allmende: the same ring, messages copied in and out";
+        AllmendeSlots = "allmende-slots", "allmende: the typed ring, slots of 56 or 64 bytes written and read in place";
         RawSync = "raw-sync", "shared_memory + raw_sync: slots in a named mapping, mutex and events";
         Futex = "futex", "Bare slots in a memfd, woken by futex";
         Pipe = "pipe", "Two anonymous pipes";
@@ -120,7 +121,7 @@ named! {
 impl TransportKind {
     /// Whether messages lie where both processes see them, so that they can be written and read in place.
     pub const fn in_place(self) -> bool {
-        matches!(self, Self::AllmendeLoan | Self::RawSync | Self::Futex)
+        matches!(self, Self::AllmendeLoan | Self::AllmendeSlots | Self::RawSync | Self::Futex)
     }
 
     /// Whether a CPython at each end does the work.
@@ -131,7 +132,9 @@ impl TransportKind {
     /// The wait strategies that it knows.
     pub const fn waits(self) -> &'static [Wait] {
         match self {
-            Self::AllmendeLoan | Self::AllmendeCopy => &[Wait::Spin, Wait::Yield, Wait::Park],
+            Self::AllmendeLoan | Self::AllmendeCopy | Self::AllmendeSlots => {
+                &[Wait::Spin, Wait::Yield, Wait::Park]
+            }
             Self::RawSync => &[Wait::Spin, Wait::Park],
             Self::Futex => &[Wait::Park],
             Self::Pipe | Self::Unix | Self::Tcp => &[Wait::Spin, Wait::Yield, Wait::Blocking],

@@ -4,6 +4,7 @@
 use crate::names::{Access, CodecKind, Mode, PayloadKind, TransportKind, Wait};
 use crate::options::Options;
 use crate::setup::Setup;
+use crate::transport::allmende_slots;
 
 /// Contenders that are compared with one another: the same payload of the same size.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,9 +22,11 @@ impl Group {
 }
 
 /// Sizes of the usual choice.
-const QUICK_SIZES: [usize; 4] = [64, 4 << 10, 64 << 10, 1 << 20];
-const FULL_SIZES: [usize; 8] = [8, 64, 512, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 64 << 20];
+const QUICK_SIZES: [usize; 5] = [56, 64, 4 << 10, 64 << 10, 1 << 20];
+const FULL_SIZES: [usize; 9] = [8, 56, 64, 512, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 64 << 20];
 const RECORD_SIZES: [usize; 4] = [512, 4 << 10, 64 << 10, 1 << 20];
+/// Messages of this size fill a cache line together with their stamp: shared memory alone tells the difference.
+const LINE: usize = 56;
 /// Codecs are left out above this size unless asked for: they take seconds a message.
 const LARGEST_ENCODED: usize = 16 << 20;
 
@@ -82,20 +85,31 @@ fn all(payload: PayloadKind, size: usize) -> impl Iterator<Item = Setup> {
         (true, CodecKind::None) => &[Access::Touched, Access::Descriptor][..],
         _ => &[Access::Touched],
     };
-    TransportKind::ALL.iter().flat_map(move |&transport| {
-        codecs(transport).iter().flat_map(move |&codec| {
-            accesses(transport, codec).iter().flat_map(move |&access| {
-                transport.waits().iter().map(move |&wait| Setup {
-                    transport,
-                    codec,
-                    access,
-                    wait,
-                    payload,
-                    size,
+    TransportKind::ALL
+        .iter()
+        .flat_map(move |&transport| {
+            codecs(transport).iter().flat_map(move |&codec| {
+                accesses(transport, codec).iter().flat_map(move |&access| {
+                    transport.waits().iter().map(move |&wait| Setup {
+                        transport,
+                        codec,
+                        access,
+                        wait,
+                        payload,
+                        size,
+                    })
                 })
             })
         })
-    })
+        .filter(|setup| setup.transport != TransportKind::AllmendeSlots || fits_slots(setup))
+}
+
+/// Whether the typed ring has a payload type for these messages.
+fn fits_slots(setup: &Setup) -> bool {
+    setup.codec == CodecKind::None
+        && setup.access == Access::Touched
+        && setup.payload != PayloadKind::Records
+        && allmende_slots::SIZES.contains(&setup.size)
 }
 
 /// Whether the user has chosen contenders.
@@ -127,6 +141,9 @@ fn usual_wait(setup: &Setup) -> bool {
 /// The usual choice.
 fn usual(setup: &Setup, options: &Options) -> bool {
     let &Setup { transport, codec, access, wait, payload, size, .. } = setup;
+    if size == LINE && !(transport.in_place() && codec == CodecKind::None && access == Access::Touched) {
+        return false;
+    }
     let first_wait = transport.waits().first() == Some(&wait);
     if access == Access::Descriptor {
         return first_wait && payload != PayloadKind::Records;
@@ -161,11 +178,13 @@ mod tests {
         for quick in [true, false] {
             let options = Options { quick, ..Options::default() };
             let groups = groups(&options, None);
-            for group in
-                groups.iter().filter(|group| group.payload == PayloadKind::Field && group.size <= 1 << 20)
-            {
+            for group in groups.iter().filter(|group| {
+                group.payload == PayloadKind::Field && group.size <= 1 << 20 && group.size != LINE
+            }) {
                 for transport in TransportKind::ALL {
-                    assert!(group.setups.iter().any(|setup| setup.transport == *transport), "{transport}");
+                    let runs = group.setups.iter().any(|setup| setup.transport == *transport);
+                    let slots = *transport == TransportKind::AllmendeSlots && group.size != 64;
+                    assert_eq!(runs, !slots, "{transport} at {}", group.size);
                 }
                 for codec in CodecKind::ALL {
                     assert!(group.setups.iter().any(|setup| setup.codec == *codec), "{codec}");
@@ -173,6 +192,15 @@ mod tests {
             }
             assert!(groups.iter().all(|group| group.weight() > 0.0));
         }
+    }
+
+    #[test]
+    fn the_typed_ring_runs_at_the_sizes_of_its_slots() {
+        let options = Options { transports: vec![TransportKind::AllmendeSlots], ..Options::default() };
+        let groups = groups(&options, None);
+        assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), allmende_slots::SIZES);
+        let line = super::groups(&Options::default(), None).into_iter().find(|group| group.size == LINE);
+        assert!(line.unwrap().setups.iter().all(|setup| setup.transport.in_place()));
     }
 
     #[test]
@@ -191,7 +219,7 @@ mod tests {
     #[test]
     fn the_file_bounds_the_sizes() {
         let groups = groups(&Options { quick: true, ..Options::default() }, Some(5000));
-        assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), [64, 4096, 5000]);
+        assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), [56, 64, 4096, 5000]);
         assert!(groups.iter().all(|group| group.payload == PayloadKind::File));
     }
 }

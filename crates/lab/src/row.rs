@@ -32,6 +32,8 @@ pub struct Row {
     pub p99_ns: Option<u64>,
     /// All but one in a thousand took at most this time.
     pub p999_ns: Option<u64>,
+    /// All but one in ten thousand took at most this time.
+    pub p9999_ns: Option<u64>,
     /// The longest time.
     pub max_ns: Option<u64>,
     /// Mean time; of short messages measured over many at once, so that it holds no look at the clock.

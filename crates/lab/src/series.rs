@@ -149,6 +149,7 @@ impl Series {
             p90_ns: percentiles.at(0.9),
             p99_ns: percentiles.at(0.99),
             p999_ns: percentiles.at(0.999),
+            p9999_ns: percentiles.at(0.9999),
             max_ns: percentiles.max(),
             mean_ns: mean,
             messages_per_s: rate,
@@ -275,6 +276,9 @@ mod tests {
         assert_eq!(all.at(0.99), Some(990));
         assert_eq!(all.at(0.999), None);
         assert_eq!(all.max(), Some(1000));
+        let many: Vec<u32> = (1..=100_000).collect();
+        assert_eq!(Percentiles::of(many.iter()).at(0.9999).map(|ns| ns / 100), Some(999));
+        assert_eq!(Percentiles::of(many[1..].iter()).at(0.9999), None);
         let few = Percentiles::of(samples[..19].iter());
         assert_eq!(few.at(0.5), None);
         assert_eq!(Percentiles::of([].iter()).max(), None);

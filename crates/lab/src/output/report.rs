@@ -122,7 +122,7 @@ fn plots(html: &mut String, rows: &[&Row]) -> Result<()> {
             x: "percentile",
             y: "time",
             figure: time,
-            places: &["p50", "p90", "p99", "p99.9", "max"],
+            places: &["p50", "p90", "p99", "p99.9", "p99.99", "max"],
         };
         let lines: Vec<Line> = keys
             .iter()
@@ -131,7 +131,7 @@ fn plots(html: &mut String, rows: &[&Row]) -> Result<()> {
                 let row = rows
                     .iter()
                     .find(|row| row.mode == Mode::Rtt && row.payload_bytes == size && is_of(row, *key))?;
-                let places = [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.max_ns];
+                let places = [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.p9999_ns, row.max_ns];
                 let points = (1_u8..)
                     .zip(places)
                     .filter_map(|(place, ns)| Some((f64::from(place), ns? as f64)))
@@ -175,13 +175,13 @@ fn figure(html: &mut String, axes: &Axes, keys: &[Key], lines: &[Line]) -> Resul
 
 /// All rows as a table.
 fn rows(html: &mut String, rows: &[Row]) {
-    html.push_str("<table><tr><th>contender<th>payload<th>mode<th>size<th>p50<th>p99<th>p99.9<th>max<th>mean<th>throughput<th>× floor<th>floor<th>processor<th>slices</tr>");
+    html.push_str("<table><tr><th>contender<th>payload<th>mode<th>size<th>p50<th>p99<th>p99.9<th>p99.99<th>max<th>mean<th>throughput<th>× floor<th>floor<th>processor<th>slices</tr>");
     for row in rows {
         let key = (row.transport, row.codec, row.access, row.wait);
         let ns = |ns: Option<u64>| ns.map(|ns| time(ns as f64)).unwrap_or_default();
         let _ = write!(
             html,
-            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}/{}</tr>",
+            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}/{}</tr>",
             escape(&name(key)),
             row.payload_kind,
             row.mode,
@@ -189,6 +189,7 @@ fn rows(html: &mut String, rows: &[Row]) {
             ns(row.p50_ns),
             ns(row.p99_ns),
             ns(row.p999_ns),
+            ns(row.p9999_ns),
             ns(row.max_ns),
             row.mean_ns.map(time).unwrap_or_default(),
             row.bytes_per_s.map(rate).unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! The tables on the terminal: contenders down, sizes across; costs; the finding.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write;
 
@@ -148,12 +148,12 @@ fn figure(row: &Row) -> Option<String> {
 fn matrix(rows: &[&Row], mode: Mode) -> Table {
     let sizes: BTreeSet<usize> = rows.iter().map(|row| row.payload_bytes).collect();
     let mut table = new_table();
-    let smallest = sizes.first().copied().unwrap_or(0);
+    let shared = shared_size(rows);
     let mut header = vec![Cell::new("")];
     header.extend(sizes.iter().map(|size| right(format_size(*size))));
     header.push(right(match mode {
-        Mode::Stream => format!("a message of {}", format_size(smallest)),
-        _ => format!("× floor at {}", format_size(smallest)),
+        Mode::Stream => format!("a message of {}", format_size(shared)),
+        _ => format!("× floor at {}", format_size(shared)),
     }));
     table.set_header(header);
     for key in contenders(rows.iter().copied()) {
@@ -162,13 +162,23 @@ fn matrix(rows: &[&Row], mode: Mode) -> Table {
         cells.extend(
             sizes.iter().map(|size| right(find(*size).and_then(|row| figure(row)).unwrap_or_default())),
         );
-        let last = find(smallest).and_then(|row| {
+        let last = find(shared).and_then(|row| {
             if mode == Mode::Stream { row.mean_ns.map(time) } else { row.ratio_to_floor.map(factor) }
         });
         cells.push(right(last.unwrap_or_default()));
         table.add_row(cells);
     }
     table
+}
+
+/// The size at which most contenders have a row, the smallest of these: some sizes are for a few only.
+fn shared_size(rows: &[&Row]) -> usize {
+    let mut counts = BTreeMap::<usize, usize>::new();
+    for row in rows {
+        *counts.entry(row.payload_bytes).or_default() += 1;
+    }
+    let most = counts.values().max();
+    counts.iter().find(|(_, count)| Some(*count) == most).map_or(0, |(size, _)| *size)
 }
 
 /// The size whose costs are shown: 64 KiB, or what is next to the middle.

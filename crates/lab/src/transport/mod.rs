@@ -10,6 +10,7 @@ use crate::watch::Watch;
 
 pub mod allmende_copy;
 pub mod allmende_loan;
+pub mod allmende_slots;
 mod framed;
 pub mod futex;
 pub mod pipe;
