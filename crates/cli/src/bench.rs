@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use allmende_lab::names::{CodecKind, Mode, PayloadKind, TransportKind, Wait};
-use allmende_lab::options::parse_size;
+use allmende_lab::options::{GREATEST_RATE, parse_size};
 use allmende_lab::output::{csv, json, report, table};
 use allmende_lab::{LabError, Options, clean_up_on_signals, measure};
 use clap::ValueEnum;
@@ -20,6 +20,7 @@ Examples:
   allmende bench --quick
   allmende bench --input measurements.parquet --sizes 4K,1M
   allmende bench --transport pipe,raw-sync --codec none,pickle --payload records --seconds 20
+  allmende bench --rate 10000 --sizes 64 --seconds 20
   allmende bench --format json > result.json";
 
 /// Arguments of `bench`.
@@ -56,6 +57,9 @@ pub struct Arguments {
     /// Which question to answer.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = named::<Mode>(Mode::ALL.iter().map(|kind| (kind.name(), kind.help()))))]
     mode: Vec<Mode>,
+    /// Send so many messages a second, each at its time, late or not: the mode `paced`.
+    #[arg(long, value_name = "MESSAGES_PER_S", value_parser = clap::value_parser!(u64).range(1..=GREATEST_RATE))]
+    rate: Option<u64>,
     /// How long to measure, in seconds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     seconds: Option<f64>,
@@ -90,8 +94,16 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Columns of the terminal that standard output is; nothing where it is none.
+fn terminal_width() -> Option<usize> {
+    comfy_table::Table::new().width().map(usize::from).filter(|width| *width > 0)
+}
+
 /// Measures and writes the result.
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    if arguments.rate.is_some() && !arguments.mode.is_empty() && !arguments.mode.contains(&Mode::Paced) {
+        return Err("--rate is for the mode paced: add it to --mode, or leave --mode out".into());
+    }
     clean_up_on_signals()?;
     let options = Options {
         quick: arguments.quick,
@@ -101,13 +113,14 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         payloads: arguments.payload,
         waits: arguments.wait,
         modes: arguments.mode,
+        rate: arguments.rate,
         seconds: arguments.seconds,
         input: arguments.input,
     };
     let outcome = measure(&options)?;
     let mut out = BufWriter::new(stdout().lock());
     match arguments.format {
-        Format::Table => table::write(&outcome, &mut out)?,
+        Format::Table => table::write(&outcome, terminal_width(), &mut out)?,
         Format::Json => json::write(&outcome, &mut out)?,
         Format::Csv => csv::write(&outcome, &mut out)?,
     }

@@ -34,7 +34,7 @@ fn has_python() -> bool {
     Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 25] = [
     "transport",
     "codec",
     "access",
@@ -42,6 +42,7 @@ const FIELDS: [&str; 24] = [
     "payload_bytes",
     "payload_kind",
     "mode",
+    "rate_per_s",
     "messages",
     "p50_ns",
     "p90_ns",
@@ -70,7 +71,7 @@ fn check_row(row: &Value) {
         |field: &str, names: &[&str]| assert!(names.contains(&row[field].as_str().unwrap()), "{row}");
     one_of("access", &["touched", "descriptor"]);
     one_of("wait", &["spin", "yield", "park", "blocking"]);
-    one_of("mode", &["rtt", "oneway", "stream"]);
+    one_of("mode", &["rtt", "oneway", "paced", "stream"]);
     one_of("payload_kind", &["bytes", "f64", "records", "file"]);
     for field in FIELDS.iter().filter(|field| field.ends_with("_ns") || field.ends_with("_s")) {
         assert!(row[field].is_null() || row[field].as_f64().unwrap() > 0.0, "{field} of {row}");
@@ -147,6 +148,63 @@ fn spinning_works_too() {
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     outcome["results"].as_array().unwrap().iter().for_each(check_row);
     assert_eq!(outcome["skipped"].as_array().unwrap().len(), 0, "{}", outcome["skipped"]);
+}
+
+#[test]
+fn a_rate_is_kept_and_times_count_from_when_messages_were_due() {
+    let transports = "allmende-loan,allmende-slots,raw-sync,futex,pipe,python-pipe,python-queue";
+    let output = run(&[
+        "bench",
+        "--seconds",
+        "4",
+        "--sizes",
+        "64",
+        "--rate",
+        "2000",
+        "--format",
+        "json",
+        "--transport",
+        transports,
+        "--wait",
+        "park,blocking",
+    ]);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = outcome["results"].as_array().unwrap();
+    rows.iter().for_each(check_row);
+    assert!(rows.iter().all(|row| row["mode"] == "paced" && row["rate_per_s"] == 2000), "{rows:?}");
+    for transport in transports.split(',').filter(|name| has_python() || !name.starts_with("python")) {
+        let row = rows.iter().find(|row| row["transport"] == transport);
+        let row = row.unwrap_or_else(|| panic!("{transport}: {}", outcome["skipped"]));
+        assert!(row["messages_per_s"].as_f64().unwrap() < 2100.0, "nothing is sent before its time: {row}");
+    }
+    let outcome = allmende(&["bench", "--rate", "5", "--mode", "rtt"]).output().unwrap();
+    assert!(!outcome.status.success() && String::from_utf8_lossy(&outcome.stderr).contains("paced"));
+}
+
+#[test]
+fn too_high_a_rate_shows_as_lateness() {
+    let output = run(&[
+        "bench",
+        "--seconds",
+        "2",
+        "--sizes",
+        "64K",
+        "--rate",
+        "1000000",
+        "--format",
+        "json",
+        "--transport",
+        "pipe",
+    ]);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row = &outcome["results"][0];
+    check_row(row);
+    // 64 GB/s through a pipe: not on any machine. A closed loop would show single times of microseconds.
+    let (kept, messages) = (row["messages_per_s"].as_f64().unwrap(), row["messages"].as_f64().unwrap());
+    assert!(kept < 900_000.0, "{row}");
+    let slices = row["slices_kept"].as_f64().unwrap() + row["slices_dropped"].as_f64().unwrap();
+    let behind = messages / slices.max(1.0) * (1e9 / kept - 1e3);
+    assert!(row["max_ns"].as_f64().unwrap() > behind / 4.0, "the last one waits for all before it: {row}");
 }
 
 #[test]
@@ -228,7 +286,7 @@ fn the_users_file_is_sent_and_reported() {
     ]);
     let text = String::from_utf8(output.stdout).unwrap();
     let header: Vec<&str> = text.lines().next().unwrap().split(',').collect();
-    assert_eq!(header[..24], FIELDS);
+    assert_eq!(header[..25], FIELDS);
     assert!(
         text.lines().skip(1).all(|line| line.contains(",file,") && line.split(',').count() == header.len())
     );

@@ -96,6 +96,7 @@ pub(crate) fn findings(rows: &[Row]) -> Vec<String> {
             sentences.extend(costs(&trips, zero_copy, what));
             sentences.extend(streams(&View::of(rows, payload, Mode::Stream), zero_copy, what));
         }
+        sentences.extend(paced(&View::of(rows, payload, Mode::Paced), what));
     }
     if sentences.is_empty() && !rows.is_empty() {
         sentences.push(
@@ -235,6 +236,30 @@ fn streams(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
     ))
 }
 
+/// What comes of a set rate: the time that all but one in a hundred keep, counted from when each was due.
+fn paced(view: &View<'_>, what: &str) -> Option<String> {
+    let plain = (TransportKind::Pipe, CodecKind::None, Access::Touched, Wait::Blocking);
+    let quoted = [view.zero_copy(&[Wait::Spin]), view.zero_copy(&[Wait::Park]), Some(plain), Some(PICKLED)];
+    let keys: Vec<Key> = quoted.into_iter().flatten().collect();
+    let size = view.0.iter().filter(|row| keys.contains(&key(row))).map(|row| row.payload_bytes).min()?;
+    let rows: Vec<&Row> = keys.iter().filter_map(|wanted| view.find(*wanted, size)).collect();
+    let parts: Vec<String> = rows
+        .iter()
+        .filter_map(|row| {
+            let late = if row.kept_pace() { "" } else { " (it could not keep the rate)" };
+            Some(format!("{} by {}{late}", time(row.p99_ns? as f64), name(key(row))))
+        })
+        .collect();
+    let rate = rows.first()?.rate_per_s?;
+    (!parts.is_empty()).then(|| {
+        format!(
+            "With {rate} messages of {} of {what} a second, all but one in a hundred were read within {} of when they were due.",
+            format_size(size),
+            parts.join(", ")
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +273,7 @@ mod tests {
             payload_bytes: size,
             payload_kind: PayloadKind::Field,
             mode: Mode::Rtt,
+            rate_per_s: None,
             messages: 1000,
             p50_ns: Some(ns),
             p90_ns: None,
@@ -306,6 +332,26 @@ mod tests {
         });
         let text = findings(&rows).join("\n");
         assert!(text.contains("takes 1.12 times at 56 B and 1.28 times at 64 B as long"), "{text}");
+    }
+
+    #[test]
+    fn a_set_rate_is_told_by_its_tail() {
+        let paced = |transport, wait, p99, kept| Row {
+            mode: Mode::Paced,
+            rate_per_s: Some(1000),
+            p99_ns: Some(p99),
+            messages_per_s: Some(kept),
+            ..row(transport, CodecKind::None, wait, 64, 100)
+        };
+        let rows = [
+            paced(TransportKind::RawSync, Wait::Spin, 700, 1000.0),
+            paced(TransportKind::Pipe, Wait::Blocking, 90_000, 500.0),
+        ];
+        let text = findings(&rows).join("\n");
+        assert!(
+            text.contains("700 ns by raw-sync (spin), 90.0 µs by pipe (it could not keep the rate)"),
+            "{text}"
+        );
     }
 
     #[test]

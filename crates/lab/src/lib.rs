@@ -43,6 +43,7 @@ mod floor;
 mod machine;
 mod mapping;
 mod memcpy;
+mod pace;
 mod plan;
 mod process;
 mod progress;

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::contender::{Contender, Place, pause_ns, start};
+use crate::control::MOST_PACED;
 use crate::error::{LabError, Result};
 use crate::finding::findings;
 use crate::machine::Machine;
 use crate::memcpy;
 use crate::names::Mode;
 use crate::options::{Options, format_size};
-use crate::plan::{Group, groups, modes};
+use crate::plan::{Group, groups};
 use crate::process::pin;
 use crate::progress::Progress;
 use crate::python;
@@ -84,7 +85,7 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         }
         None => None,
     };
-    let place = Place { cores: machine.core_pair, input };
+    let place = Place { cores: machine.core_pair, rate: options.rate(), input };
     let groups = groups(options, place.input.as_ref().map(|(_, content)| content.len()));
     if groups.is_empty() {
         return Err(LabError::Option("no contender fits these options".into()));
@@ -94,7 +95,7 @@ pub fn measure(options: &Options) -> Result<Outcome> {
     }
     let mut run = Timing {
         place: &place,
-        modes: modes(options),
+        modes: options.modes(),
         begun: Instant::now(),
         budget: Duration::from_secs_f64(options.budget_s()),
         progress: Progress::new(groups.iter().map(|group| group.setups.len()).sum()),
@@ -267,10 +268,16 @@ impl Timing<'_> {
         let mut tracks = Vec::new();
         for &mode in &self.modes {
             let pause = if mode == Mode::Oneway { pause_ns(setup.wait) as f64 } else { 0.0 };
-            let estimate_ns = warm_up(contender.as_mut(), mode)? + pause;
+            let estimate_ns = if mode == Mode::Paced {
+                // A message that takes longer than there is time for makes the slice as long as it takes.
+                warm_up(contender.as_mut(), Mode::Stream)?.max(1e9 / self.place.rate as f64)
+            } else {
+                warm_up(contender.as_mut(), mode)? + pause
+            };
             let series = Series {
                 setup: *setup,
                 mode,
+                rate: (mode == Mode::Paced).then_some(self.place.rate),
                 payload_bytes: contender.size(),
                 slices: Vec::new(),
                 peak_rss: None,
@@ -329,7 +336,10 @@ fn warm_up(contender: &mut dyn Contender, mode: Mode) -> Result<f64> {
 }
 
 /// How many messages make a slice.
-fn messages(estimate_ns: f64) -> u64 {
+fn messages(mode: Mode, estimate_ns: f64) -> u64 {
+    if mode == Mode::Paced {
+        return (LONGEST_NS / estimate_ns).clamp(1.0, MOST_PACED as f64) as u64;
+    }
     let usual = SLICE_NS / estimate_ns;
     let least = LEAST.min(LONGEST_NS / estimate_ns);
     usual.max(least).clamp(1.0, 65_536.0) as u64
@@ -338,7 +348,7 @@ fn messages(estimate_ns: f64) -> u64 {
 /// Floor, messages, floor.
 fn slice(contender: &mut dyn Contender, mode: Mode, estimate_ns: f64) -> Result<Slice> {
     let mut slice = Slice::default();
-    let count = messages(estimate_ns);
+    let count = messages(mode, estimate_ns);
     slice.floor.0 = contender.floor()?;
     let short = mode == Mode::Rtt && estimate_ns < SHORT_NS;
     if short || mode == Mode::Stream {
@@ -359,11 +369,13 @@ mod tests {
 
     #[test]
     fn slices_are_long_enough_and_not_too_long() {
-        assert_eq!(messages(100.0), 40_000);
-        assert_eq!(messages(20.0), 65_536);
-        assert_eq!(messages(50_000.0), 80);
-        assert_eq!(messages(100_000.0), 64);
-        assert_eq!(messages(1_000_000.0), 20);
-        assert_eq!(messages(5e9), 1);
+        assert_eq!(messages(Mode::Rtt, 100.0), 40_000);
+        assert_eq!(messages(Mode::Rtt, 20.0), 65_536);
+        assert_eq!(messages(Mode::Rtt, 50_000.0), 80);
+        assert_eq!(messages(Mode::Rtt, 100_000.0), 64);
+        assert_eq!(messages(Mode::Rtt, 1_000_000.0), 20);
+        assert_eq!(messages(Mode::Rtt, 5e9), 1);
+        assert_eq!(messages(Mode::Paced, 100_000.0), 200);
+        assert_eq!(messages(Mode::Paced, 1e9), 1);
     }
 }

@@ -114,6 +114,7 @@ named! {
     Mode ("mode") {
         Rtt = "rtt", "Closed loop: a message there, an answer of the same size back";
         Oneway = "oneway", "A message there; the time until it was read in full";
+        Paced = "paced", "Open loop: messages sent at a set rate; the time from when each was due until it was read";
         Stream = "stream", "Messages one after the other as fast as they go";
     }
 }

@@ -23,11 +23,18 @@ pub struct Options {
     pub waits: Vec<Wait>,
     /// Which modes.
     pub modes: Vec<Mode>,
+    /// How many messages a second are sent in [`Mode::Paced`].
+    pub rate: Option<u64>,
     /// How long to measure.
     pub seconds: Option<f64>,
     /// The user's file, to be cut into messages.
     pub input: Option<PathBuf>,
 }
+
+/// Messages a second in [`Mode::Paced`], if not told.
+const USUAL_RATE: u64 = 10_000;
+/// Greatest rate: beyond it the clock itself cannot keep the pace.
+pub const GREATEST_RATE: u64 = 10_000_000;
 
 /// Greatest message size.
 const LARGEST: usize = 1 << 30;
@@ -65,6 +72,21 @@ pub fn format_size(bytes: usize) -> String {
 }
 
 impl Options {
+    /// Messages a second in [`Mode::Paced`].
+    pub fn rate(&self) -> u64 {
+        self.rate.unwrap_or(USUAL_RATE).clamp(1, GREATEST_RATE)
+    }
+
+    /// The modes to run: all closed loops and streams, if not told; a rate alone means [`Mode::Paced`].
+    pub fn modes(&self) -> Vec<Mode> {
+        match (self.modes.is_empty(), self.rate, self.quick) {
+            (false, ..) => self.modes.clone(),
+            (true, Some(_), _) => vec![Mode::Paced],
+            (true, None, true) => vec![Mode::Rtt, Mode::Stream],
+            (true, None, false) => vec![Mode::Rtt, Mode::Oneway, Mode::Stream],
+        }
+    }
+
     /// How long to measure, in seconds: a little less than half a minute or three minutes, if not told.
     pub fn budget_s(&self) -> f64 {
         self.seconds.unwrap_or(if self.quick { 24.0 } else { 155.0 })
@@ -74,6 +96,14 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_means_the_paced_mode() {
+        let options = Options { rate: Some(500), ..Options::default() };
+        assert_eq!((options.modes(), options.rate()), (vec![Mode::Paced], 500));
+        assert!(!Options::default().modes().contains(&Mode::Paced), "it is for those who ask");
+        assert_eq!(Options { rate: Some(0), ..Options::default() }.rate(), 1);
+    }
 
     #[test]
     fn sizes() {

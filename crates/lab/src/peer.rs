@@ -16,6 +16,7 @@ use crate::error::{LabError, Result};
 use crate::floor;
 use crate::message::{Message, check};
 use crate::names::Wait;
+use crate::pace::Schedule;
 use crate::payload::VARIANTS;
 use crate::process::{inherited, pin};
 use crate::setup::{Setup, Visit};
@@ -46,6 +47,8 @@ pub(crate) struct Brief {
     pub(crate) descriptors: Vec<RawFd>,
     /// Name of the transport's shared object.
     pub(crate) name: Option<String>,
+    /// Messages a second in paced mode.
+    pub(crate) rate: u64,
     /// The user's file, for payloads cut from it.
     pub(crate) input: Option<PathBuf>,
 }
@@ -74,7 +77,7 @@ pub fn run(brief: &str) -> Result<()> {
     let mut host = Host { control, flags: 0 };
     let end = match brief.setup {
         None => host.serve(|_, _| Ok(())),
-        Some(setup) => setup.visit(&file, Serve { host, setup, handover }),
+        Some(setup) => setup.visit(&file, Serve { host, setup, handover, rate: brief.rate }),
     };
     match end {
         Err(LabError::PeerGone) => Ok(()),
@@ -111,6 +114,7 @@ struct Serve {
     host: Host,
     setup: Setup,
     handover: Handover,
+    rate: u64,
 }
 
 impl Visit for Serve {
@@ -120,7 +124,11 @@ impl Visit for Serve {
         let shape = self.setup.shape(message.capacity());
         let mut transport = T::attach(&shape, self.handover)?;
         transport.watch(self.host.control.watch);
-        self.host.serve(|control, order| carry_out(control, order, &mut transport, &mut message))
+        let rate = self.rate;
+        self.host.serve(|control, order| match order.operation {
+            Operation::Paced => paced(control, order, rate, &mut transport, &mut message),
+            _ => carry_out(control, order, &mut transport, &mut message),
+        })
     }
 }
 
@@ -137,11 +145,31 @@ fn carry_out<T: Transport, M: Message>(
         match order.operation {
             Operation::RoundTrip => transport.send(|out| message.write(number + ANSWER, out))?,
             Operation::OneWay => control.acknowledge(number + 1, now_ns()),
-            Operation::Stream | Operation::Floor => {}
+            Operation::Stream | Operation::Floor | Operation::Paced => {}
         }
     }
     if order.operation == Operation::Stream {
         control.acknowledge(order.first + order.count, now_ns());
     }
+    Ok(())
+}
+
+/// Reads messages that come at a set rate and notes how long after it was due each was read in full.
+#[inline(never)]
+fn paced<T: Transport, M: Message>(
+    control: &Control,
+    order: Order,
+    rate: u64,
+    transport: &mut T,
+    message: &mut M,
+) -> Result<()> {
+    let schedule = Schedule { start_ns: control.start()?, rate };
+    let mut now = schedule.start_ns;
+    for index in 0..order.count {
+        transport.receive(|bytes| check(message, order.first + index, bytes))?;
+        now = now_ns();
+        control.note_late(index, now.saturating_sub(schedule.due(index)));
+    }
+    control.acknowledge(order.first + order.count, now);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Which contenders run at which sizes.
 #![forbid(unsafe_code)]
 
-use crate::names::{Access, CodecKind, Mode, PayloadKind, TransportKind, Wait};
+use crate::names::{Access, CodecKind, PayloadKind, TransportKind, Wait};
 use crate::options::Options;
 use crate::setup::Setup;
 use crate::transport::allmende_slots;
@@ -29,15 +29,6 @@ const RECORD_SIZES: [usize; 4] = [512, 4 << 10, 64 << 10, 1 << 20];
 const LINE: usize = 56;
 /// Codecs are left out above this size unless asked for: they take seconds a message.
 const LARGEST_ENCODED: usize = 16 << 20;
-
-/// The modes to run.
-pub(crate) fn modes(options: &Options) -> Vec<Mode> {
-    match (options.modes.is_empty(), options.quick) {
-        (false, _) => options.modes.clone(),
-        (true, true) => vec![Mode::Rtt, Mode::Stream],
-        (true, false) => Mode::ALL.to_vec(),
-    }
-}
 
 /// The groups to run, small messages first. `file_length` is the length of the user's file.
 pub(crate) fn groups(options: &Options, file_length: Option<usize>) -> Vec<Group> {

@@ -91,7 +91,11 @@ fn page(outcome: &Outcome) -> Result<String> {
 /// The plots of one payload.
 fn plots(html: &mut String, rows: &[&Row]) -> Result<()> {
     let keys = contenders(rows.iter().copied());
-    for (mode, title) in [(Mode::Rtt, "Round trip"), (Mode::Oneway, "One way, until read in full")] {
+    for (mode, title) in [
+        (Mode::Rtt, "Round trip"),
+        (Mode::Oneway, "One way, until read in full"),
+        (Mode::Paced, "Paced, from when a message was due until it was read"),
+    ] {
         let axes = Axes {
             title: format!("{title}: median against size"),
             x: "size of a message",
@@ -114,34 +118,33 @@ fn plots(html: &mut String, rows: &[&Row]) -> Result<()> {
     };
     figure(html, &axes, &keys, &by_size(rows, &keys, of))?;
 
-    let sizes: BTreeSet<usize> = rows.iter().map(|row| row.payload_bytes).collect();
-    for size in sizes {
-        let title = format!("Round trip of {}: percentiles", format_size(size));
-        let axes = Axes {
-            title,
-            x: "percentile",
-            y: "time",
-            figure: time,
-            places: &["p50", "p90", "p99", "p99.9", "p99.99", "max"],
-        };
-        let lines: Vec<Line> = keys
-            .iter()
-            .enumerate()
-            .filter_map(|(index, key)| {
-                let row = rows
-                    .iter()
-                    .find(|row| row.mode == Mode::Rtt && row.payload_bytes == size && is_of(row, *key))?;
-                let places = [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.p9999_ns, row.max_ns];
-                let points = (1_u8..)
-                    .zip(places)
-                    .filter_map(|(place, ns)| Some((f64::from(place), ns? as f64)))
-                    .collect();
-                Some(Line { index, points })
-            })
-            .collect();
-        figure(html, &axes, &keys, &lines)?;
+    for (mode, title) in [(Mode::Rtt, "Round trip"), (Mode::Paced, "Paced")] {
+        let of_mode: Vec<&Row> = rows.iter().copied().filter(|row| row.mode == mode).collect();
+        let sizes: BTreeSet<usize> = of_mode.iter().map(|row| row.payload_bytes).collect();
+        for size in sizes {
+            let axes = Axes {
+                title: format!("{title} of {}: percentiles", format_size(size)),
+                x: "percentile",
+                y: "time",
+                figure: time,
+                places: &["p50", "p90", "p99", "p99.9", "p99.99", "max"],
+            };
+            figure(html, &axes, &keys, &percentiles(&of_mode, &keys, size))?;
+        }
     }
     Ok(())
+}
+
+/// A line for each contender: the percentiles at one size.
+fn percentiles(rows: &[&Row], keys: &[Key], size: usize) -> Vec<Line> {
+    let line = |(index, key): (usize, &Key)| {
+        let row = rows.iter().find(|row| row.payload_bytes == size && is_of(row, *key))?;
+        let places = [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.p9999_ns, row.max_ns];
+        let points =
+            (1_u8..).zip(places).filter_map(|(place, ns)| Some((f64::from(place), ns? as f64))).collect();
+        Some(Line { index, points })
+    };
+    keys.iter().enumerate().filter_map(line).collect()
 }
 
 /// A line for each contender: a figure against the size.

@@ -35,6 +35,7 @@ struct Brief<'a> {
 struct Order {
     mode: Mode,
     count: u64,
+    rate: u64,
     timed: bool,
 }
 
@@ -42,9 +43,21 @@ struct Order {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {
-    Failed { error: String },
-    Ready { ready: u64 },
-    Ran { elapsed_ns: u64, samples: Vec<u64>, cpu_ns: u64, switches: u64, faults: u64, peak_rss: u64 },
+    Failed {
+        error: String,
+    },
+    Ready {
+        ready: u64,
+    },
+    Ran {
+        elapsed_ns: u64,
+        span_ns: u64,
+        samples: Vec<u64>,
+        cpu_ns: u64,
+        switches: u64,
+        faults: u64,
+        peak_rss: u64,
+    },
 }
 
 /// A pair of Pythons.
@@ -53,6 +66,7 @@ struct Python {
     output: BufReader<ChildStdout>,
     link: Link,
     size: usize,
+    rate: u64,
     peak_rss: Option<u64>,
     _child: OwnedChild,
 }
@@ -84,6 +98,7 @@ pub(crate) fn start(setup: &Setup, place: &Place) -> Result<Box<dyn Contender>> 
         output: BufReader::new(output),
         link,
         size: setup.size,
+        rate: place.rate,
         peak_rss: None,
         _child: child,
     };
@@ -113,17 +128,17 @@ impl Contender for Python {
     }
 
     fn run(&mut self, mode: Mode, count: u64, samples: Option<&mut Vec<u32>>) -> Result<Run> {
-        let order = Order { mode, count, timed: samples.is_some() };
+        let order = Order { mode, count, rate: self.rate, timed: samples.is_some() };
         let mut line = serde_json::to_string(&order).map_err(|error| LabError::Option(error.to_string()))?;
         line.push('\n');
         self.input.write_all(line.as_bytes()).map_err(|_| LabError::PeerGone)?;
         match self.answer()? {
-            Answer::Ran { elapsed_ns, samples: times, cpu_ns, switches, faults, peak_rss } => {
+            Answer::Ran { elapsed_ns, span_ns, samples: times, cpu_ns, switches, faults, peak_rss } => {
                 if let Some(samples) = samples {
                     samples.extend(times.into_iter().map(|ns| u32::try_from(ns).unwrap_or(u32::MAX)));
                 }
                 self.peak_rss = Some(peak_rss);
-                Ok(Run { count, elapsed_ns, usage: Usage { cpu_ns, switches, faults } })
+                Ok(Run { count, elapsed_ns, span_ns, usage: Usage { cpu_ns, switches, faults } })
             }
             Answer::Failed { error } => Err(LabError::Unavailable(format!("python3: {error}"))),
             Answer::Ready { .. } => Err(LabError::PeerGone),
