@@ -60,6 +60,9 @@ pub struct Arguments {
     /// Send so many messages a second, each at its time, late or not: the mode `paced`.
     #[arg(long, value_name = "MESSAGES_PER_S", value_parser = clap::value_parser!(u64).range(1..=GREATEST_RATE))]
     rate: Option<u64>,
+    /// Do not try what each way does when a process is killed (it takes two seconds).
+    #[arg(long)]
+    no_crash: bool,
     /// How long to measure, in seconds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     seconds: Option<f64>,
@@ -114,6 +117,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         waits: arguments.wait,
         modes: arguments.mode,
         rate: arguments.rate,
+        skip_crashes: arguments.no_crash,
         seconds: arguments.seconds,
         input: arguments.input,
     };

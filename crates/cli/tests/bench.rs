@@ -208,6 +208,67 @@ fn too_high_a_rate_shows_as_lateness() {
 }
 
 #[test]
+fn what_a_killed_process_leaves_behind_is_told() {
+    let before = shared_objects();
+    let transports =
+        "allmende-loan,allmende-copy,allmende-slots,raw-sync,futex,pipe,unix,tcp,python-pipe,python-queue";
+    let arguments = [
+        "bench",
+        "--seconds",
+        "1",
+        "--sizes",
+        "64",
+        "--mode",
+        "rtt",
+        "--format",
+        "json",
+        "--transport",
+        transports,
+    ];
+    let output = run(&arguments);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let crashes = outcome["crash"].as_array().unwrap();
+    for transport in transports.split(',').filter(|name| has_python() || !name.starts_with("python")) {
+        let wanted = match transport {
+            "raw-sync" | "futex" | "python-queue" => "hangs",
+            "pipe" | "unix" | "tcp" | "python-pipe" => "end of stream",
+            _ => "told",
+        };
+        let crash = crashes.iter().find(|crash| crash["transport"] == transport);
+        let crash = crash.unwrap_or_else(|| panic!("{transport}: {crashes:?}"));
+        assert_eq!(crash["outcome"], wanted, "{crash}");
+        assert_eq!(crash["after_ms"].is_null(), wanted == "hangs", "{crash}");
+        if wanted == "told" {
+            assert_eq!(crash["said"], "the producer died");
+        }
+    }
+    assert_eq!(outcome["skipped"].as_array().unwrap().is_empty(), has_python());
+    within_ten_seconds("shared objects are left", || shared_objects().is_subset(&before));
+    let output = run(&["bench", "--seconds", "1", "--sizes", "64", "--transport", "pipe", "--no-crash"]);
+    assert!(!String::from_utf8(output.stdout).unwrap().contains("killed"));
+}
+
+#[test]
+fn interrupted_while_survivors_hang_it_leaves_nothing() {
+    let _alone = alone();
+    let before = shared_objects();
+    let arguments =
+        ["bench", "--seconds", "0.1", "--sizes", "64", "--mode", "rtt", "--transport", "raw-sync,futex"];
+    let mut bench = allmende(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // A survivor is the only one whose peer is a grandchild.
+    let mut all = Vec::new();
+    within_ten_seconds("no survivor starts", || {
+        all = descendants(bench.id());
+        let children = all.iter().filter(|id| !descendants(**id).is_empty()).count();
+        children > 0
+    });
+    assert!(Command::new("kill").args(["-INT", &bench.id().to_string()]).status().unwrap().success());
+    assert_eq!(bench.wait().unwrap().code(), Some(130));
+    within_ten_seconds("processes are left", || !all.iter().any(|id| alive(*id)));
+    within_ten_seconds("shared objects are left", || shared_objects().is_subset(&before));
+}
+
+#[test]
 fn python_runs_or_says_why_not() {
     let output = run(&[
         "bench",
@@ -330,13 +391,12 @@ fn wrong_options_are_answered_with_the_right_ones() {
     assert!(!allmende(&["bench", "--input", "/nonexistent"]).output().unwrap().status.success());
 }
 
-/// All descendants of a process.
+/// All descendants of a process, whichever thread started them.
 fn descendants(id: u32) -> Vec<u32> {
-    let path = format!("/proc/{id}/task/{id}/children");
-    let children: Vec<u32> = fs::read_to_string(path)
-        .unwrap_or_default()
-        .split_whitespace()
-        .filter_map(|id| id.parse().ok())
+    let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    let children: Vec<u32> = lists
+        .flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
         .collect();
     children.iter().flat_map(|child| std::iter::once(*child).chain(descendants(*child))).collect()
 }

@@ -9,12 +9,12 @@ use std::process::Stdio;
 use crate::cleanup::OwnedChild;
 use crate::clock::now_ns;
 use crate::control::{Control, Operation, Order};
-use crate::error::{LabError, Result};
+use crate::error::Result;
 use crate::floor;
 use crate::message::{Message, check};
 use crate::names::{Mode, Wait};
 use crate::pace::{LEAD_NS, Schedule};
-use crate::peer::{ANSWER, Brief, COMMAND};
+use crate::peer::{ANSWER, Brief, COMMAND, Part};
 use crate::process::spawn;
 use crate::setup::{Setup, Visit};
 use crate::transport::{Handover, Transport};
@@ -86,7 +86,7 @@ impl Link {
     pub(crate) fn start(setup: Option<Setup>, handover: Handover, place: &Place) -> Result<Self> {
         let (mut control, page) = Control::create(place.floor_wait())?;
         let descriptors: Vec<_> = handover.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        let brief = Brief {
+        let part = Part::Peer(Brief {
             parent: std::process::id(),
             core: place.cores.map(|(_, far)| far),
             floor_wait: place.floor_wait(),
@@ -96,17 +96,26 @@ impl Link {
             name: handover.name.clone(),
             rate: place.rate,
             input: place.input.as_ref().map(|(path, _)| path.clone()),
-        };
-        let brief = serde_json::to_string(&brief).map_err(|error| LabError::Option(error.to_string()))?;
+        });
         let mut inherit = descriptors;
         inherit.push(page.as_raw_fd());
         let mut command = Command::new("/proc/self/exe");
-        command.arg(COMMAND).arg(brief).stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg(COMMAND).arg(part.to_json()?).stdin(Stdio::null()).stdout(Stdio::null());
         let child = spawn(&mut command, &inherit)?;
         control.watch = Watch::Child(child.id());
         // The far ends are the child's alone now: when it dies, ours notices.
         drop(handover);
         Ok(Self { control, flags: 0, _child: child })
+    }
+
+    /// Gives the peer a command.
+    pub(crate) fn order(&mut self, order: Order) -> Result<()> {
+        self.control.order(order)
+    }
+
+    /// When the peer that was told to crash did so.
+    pub(crate) fn died_at(&self) -> u64 {
+        self.control.last_acknowledged()
     }
 
     /// Measures the floor.

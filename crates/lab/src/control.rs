@@ -43,10 +43,13 @@ pub(crate) enum Operation {
     Stream,
     /// Read each message and note how late it was.
     Paced,
+    /// Read a message and be killed in the middle of sending the answer.
+    Crash,
 }
 
 impl Operation {
-    const ALL: [Self; 5] = [Self::Floor, Self::RoundTrip, Self::OneWay, Self::Stream, Self::Paced];
+    const ALL: [Self; 6] =
+        [Self::Floor, Self::RoundTrip, Self::OneWay, Self::Stream, Self::Paced, Self::Crash];
 }
 
 /// A command: an operation, how often, and the number of the first message.
@@ -189,6 +192,13 @@ impl Control {
         self.page.word64(520).store(time, Ordering::Relaxed);
         // Release: pairs with the Acquire in `acknowledged`.
         self.page.word64(512).store(count, Ordering::Release);
+    }
+
+    /// Parent: when the peer acknowledged last.
+    pub(crate) fn last_acknowledged(&self) -> u64 {
+        // Acquire: pairs with the Release in `acknowledge`, so that the time is the one of that count.
+        let _ = self.page.word64(512).load(Ordering::Acquire);
+        self.page.word64(520).load(Ordering::Relaxed)
     }
 
     /// Parent: waits until `count` messages have been read; returns when the last was.

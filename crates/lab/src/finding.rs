@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::crash::{Crash, Fate};
 use crate::names::{Access, CodecKind, Mode, PayloadKind, TransportKind, Wait};
 use crate::options::format_size;
 use crate::output::units::{factor, rate, time};
@@ -73,7 +74,7 @@ fn times_as_long(slow: &Row, quick: &Row) -> Option<f64> {
 const PICKLED: Key = (TransportKind::Pipe, CodecKind::Pickle, Access::Touched, Wait::Blocking);
 
 /// The finding, sentence by sentence.
-pub(crate) fn findings(rows: &[Row]) -> Vec<String> {
+pub(crate) fn findings(rows: &[Row], crashes: &[Crash]) -> Vec<String> {
     let mut sentences = Vec::new();
     let payloads: BTreeSet<PayloadKind> = rows.iter().map(|row| row.payload_kind).collect();
     for payload in payloads {
@@ -103,7 +104,35 @@ pub(crate) fn findings(rows: &[Row]) -> Vec<String> {
             "Nothing to compare: these rows hold no zero-copy contender with another beside it.".into(),
         );
     }
+    sentences.extend(killed(crashes));
     sentences
+}
+
+/// What survivors see.
+fn killed(crashes: &[Crash]) -> Option<String> {
+    let names = |fate: Fate| -> Vec<&str> {
+        crashes.iter().filter(|crash| crash.outcome == fate).map(|crash| crash.transport.name()).collect()
+    };
+    let (told, ends, hangs) = (names(Fate::Told), names(Fate::EndOfStream), names(Fate::Hangs));
+    let longest =
+        crashes.iter().filter(|crash| crash.outcome == Fate::Told).filter_map(|crash| crash.after_ms);
+    let mut parts = Vec::new();
+    if !told.is_empty() {
+        let within = time(longest.fold(0.0, f64::max) * 1e6);
+        parts.push(format!("{} said so within {within}", told.join(", ")));
+    }
+    if !ends.is_empty() {
+        parts.push(format!("{} showed an end of stream, as if it had left in good order", ends.join(", ")));
+    }
+    if !hangs.is_empty() {
+        parts.push(format!("with {} it waited for ever", hangs.join(", ")));
+    }
+    (!parts.is_empty()).then(|| {
+        format!(
+            "When a process was killed in the middle of sending, what did the one that waited for it see? {}.",
+            parts.join("; ")
+        )
+    })
 }
 
 /// How many times cheaper than pickling through a pipe, size by size.
@@ -306,7 +335,7 @@ mod tests {
             row(Pipe, CodecKind::None, Wait::Blocking, 64, 200),
             row(Pipe, CodecKind::None, Wait::Blocking, 4096, 40_000),
         ];
-        let text = findings(&rows).join("\n");
+        let text = findings(&rows, &[]).join("\n");
         assert!(text.contains("100 at 64 B (300 ns against 30.0 µs), 100 at 4 KiB"), "{text}");
         assert!(text.contains("at every size at least as quick as pipe + pickle"), "{text}");
         assert!(text.contains("pipe from 4 KiB on"), "{text}");
@@ -330,7 +359,7 @@ mod tests {
         let rows = [56, 64].map(|size| {
             row(TransportKind::AllmendeSlots, CodecKind::None, Wait::Spin, size, 2 * size as u64)
         });
-        let text = findings(&rows).join("\n");
+        let text = findings(&rows, &[]).join("\n");
         assert!(text.contains("takes 1.12 times at 56 B and 1.28 times at 64 B as long"), "{text}");
     }
 
@@ -347,7 +376,7 @@ mod tests {
             paced(TransportKind::RawSync, Wait::Spin, 700, 1000.0),
             paced(TransportKind::Pipe, Wait::Blocking, 90_000, 500.0),
         ];
-        let text = findings(&rows).join("\n");
+        let text = findings(&rows, &[]).join("\n");
         assert!(
             text.contains("700 ns by raw-sync (spin), 90.0 µs by pipe (it could not keep the rate)"),
             "{text}"
@@ -355,9 +384,28 @@ mod tests {
     }
 
     #[test]
+    fn what_survivors_see_is_said() {
+        let crash = |transport, outcome, after_ms| Crash {
+            transport,
+            wait: Wait::Park,
+            outcome,
+            after_ms,
+            said: None,
+        };
+        let crashes = [
+            crash(TransportKind::AllmendeLoan, Fate::Told, Some(80.0)),
+            crash(TransportKind::AllmendeCopy, Fate::Told, Some(90.0)),
+            crash(TransportKind::RawSync, Fate::Hangs, None),
+        ];
+        let text = findings(&[], &crashes).join("\n");
+        assert!(text.contains("allmende-loan, allmende-copy said so within 90.0 ms"), "{text}");
+        assert!(text.contains("with raw-sync it waited for ever"), "{text}");
+    }
+
+    #[test]
     fn nothing_to_compare_is_said() {
         let rows = [row(TransportKind::Pipe, CodecKind::None, Wait::Blocking, 64, 200)];
-        assert!(findings(&rows)[0].starts_with("Nothing to compare"));
-        assert!(findings(&[]).is_empty());
+        assert!(findings(&rows, &[])[0].starts_with("Nothing to compare"));
+        assert!(findings(&[], &[]).is_empty());
     }
 }

@@ -4,18 +4,19 @@
 //! floor, a slice of one contender, floor, and on to the next. So every contender meets every mood of the machine.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::contender::{Contender, Place, pause_ns, start};
 use crate::control::MOST_PACED;
+use crate::crash::{Crash, crashes};
 use crate::error::{LabError, Result};
 use crate::finding::findings;
 use crate::machine::Machine;
 use crate::memcpy;
-use crate::names::Mode;
+use crate::names::{Mode, TransportKind};
 use crate::options::{Options, format_size};
 use crate::plan::{Group, groups};
 use crate::process::pin;
@@ -66,6 +67,8 @@ pub struct Outcome {
     pub floor: Floor,
     /// The rows.
     pub results: Vec<Row>,
+    /// What a process saw whose peer was killed, by transport.
+    pub crash: Vec<Crash>,
     /// What did not run.
     pub skipped: Vec<Skipped>,
     /// The finding in plain sentences.
@@ -106,6 +109,12 @@ pub fn measure(options: &Options) -> Result<Outcome> {
     };
     let memcpy_bytes_per_s = run.memcpy(&groups);
     run.all(&groups);
+    let crash = if options.skip_crashes {
+        Vec::new()
+    } else {
+        run.progress.say("killing a process of each kind while it sends");
+        crashes(&transports(&groups))
+    };
     run.progress.finish();
     let levels = levels(run.floors.iter().copied());
     let most =
@@ -116,8 +125,15 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         memcpy_bytes_per_s,
         levels_ns: levels.iter().map(|level| (level.low, level.high)).collect(),
     };
-    let findings = findings(&run.rows);
-    Ok(Outcome { machine, floor, results: run.rows, skipped: run.skipped, findings })
+    let findings = findings(&run.rows, &crash);
+    Ok(Outcome { machine, floor, results: run.rows, crash, skipped: run.skipped, findings })
+}
+
+/// Every transport of these groups, once.
+fn transports(groups: &[Group]) -> Vec<TransportKind> {
+    let kinds: BTreeSet<_> =
+        groups.iter().flat_map(|group| &group.setups).map(|setup| setup.transport).collect();
+    kinds.into_iter().collect()
 }
 
 fn read_input(path: &std::path::Path) -> Result<Vec<u8>> {

@@ -25,6 +25,8 @@ pub struct Options {
     pub modes: Vec<Mode>,
     /// How many messages a second are sent in [`Mode::Paced`].
     pub rate: Option<u64>,
+    /// Leave out what happens when a process is killed.
+    pub skip_crashes: bool,
     /// How long to measure.
     pub seconds: Option<f64>,
     /// The user's file, to be cut into messages.
@@ -89,7 +91,7 @@ impl Options {
 
     /// How long to measure, in seconds: a little less than half a minute or three minutes, if not told.
     pub fn budget_s(&self) -> f64 {
-        self.seconds.unwrap_or(if self.quick { 24.0 } else { 155.0 })
+        self.seconds.unwrap_or(if self.quick { 21.0 } else { 150.0 })
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::now_ns;
 use crate::control::{Control, Operation, Order};
+use crate::crash::survive;
 use crate::error::{LabError, Result};
 use crate::floor;
 use crate::message::{Message, check};
@@ -24,11 +25,32 @@ use crate::transport::{Handover, Transport};
 use crate::usage::{Usage, peak_rss};
 use crate::watch::Watch;
 
-/// The hidden subcommand that makes a process a peer; its one argument is a `Brief` in JSON.
+/// The hidden subcommand that makes a process a peer; its one argument is a `Part` in JSON.
 pub const COMMAND: &str = "bench-peer";
 
 /// An answer is of another variant than its question, so that a sender that reads its own message is found out.
 pub(crate) const ANSWER: u64 = VARIANTS / 2;
+
+/// Which part a process plays.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Part {
+    /// The far end of a contender.
+    Peer(Brief),
+    /// The near end of a connection whose far end is killed.
+    Survivor {
+        /// Who started it.
+        parent: u32,
+        /// The connection.
+        setup: Setup,
+    },
+}
+
+impl Part {
+    /// As the hidden subcommand's argument.
+    pub(crate) fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| LabError::Option(error.to_string()))
+    }
+}
 
 /// What a peer needs to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,9 +79,14 @@ pub(crate) struct Brief {
 ///
 /// # Errors
 /// Where the brief makes no sense, the transport fails, or a message arrives garbled.
-pub fn run(brief: &str) -> Result<()> {
-    let brief: Brief =
-        serde_json::from_str(brief).map_err(|error| LabError::Option(format!("{COMMAND}: {error}")))?;
+pub fn run(part: &str) -> Result<()> {
+    match serde_json::from_str(part).map_err(|error| LabError::Option(format!("{COMMAND}: {error}")))? {
+        Part::Peer(brief) => serve(brief),
+        Part::Survivor { parent, setup } => survive(parent, setup),
+    }
+}
+
+fn serve(brief: Brief) -> Result<()> {
     if parent_id() != brief.parent {
         return Err(LabError::PeerGone);
     }
@@ -145,6 +172,10 @@ fn carry_out<T: Transport, M: Message>(
         match order.operation {
             Operation::RoundTrip => transport.send(|out| message.write(number + ANSWER, out))?,
             Operation::OneWay => control.acknowledge(number + 1, now_ns()),
+            Operation::Crash => {
+                control.acknowledge(number + 1, now_ns());
+                transport.die_sending()?;
+            }
             Operation::Stream | Operation::Floor | Operation::Paced => {}
         }
     }

@@ -126,7 +126,7 @@ fn wanted(setup: &Setup, options: &Options) -> bool {
 
 /// The wait strategies that run without being asked for.
 fn usual_wait(setup: &Setup) -> bool {
-    setup.transport.in_place() || setup.wait == Wait::Blocking
+    setup.wait == Wait::Blocking || !setup.transport.waits().contains(&Wait::Blocking)
 }
 
 /// The usual choice.
@@ -192,6 +192,14 @@ mod tests {
         assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), allmende_slots::SIZES);
         let line = super::groups(&Options::default(), None).into_iter().find(|group| group.size == LINE);
         assert!(line.unwrap().setups.iter().all(|setup| setup.transport.in_place()));
+    }
+
+    #[test]
+    fn every_transport_can_be_chosen_by_its_name_alone() {
+        for &transport in TransportKind::ALL {
+            let options = Options { transports: vec![transport], ..Options::default() };
+            assert!(!groups(&options, None).is_empty(), "{transport}");
+        }
     }
 
     #[test]

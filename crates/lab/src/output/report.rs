@@ -22,7 +22,7 @@ const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1150px;margin:2em a
 figure{margin:1em 0;display:flex;flex-wrap:wrap;gap:1em;align-items:center}svg{max-width:100%;height:auto}\
 ul.key{list-style:none;padding:0;margin:0;font-size:13px}ul.key b{display:inline-block;width:1.6em;height:.5em;margin-right:.5em}\
 table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}\
-td:first-child,th:first-child{text-align:left}.mind{color:#a04000}";
+td:first-child,th:first-child,td.text{text-align:left}.mind{color:#a04000}";
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
@@ -73,6 +73,15 @@ fn page(outcome: &Outcome) -> Result<String> {
             let _ = write!(html, "<h2>{}</h2>", escape(payload.help()));
             plots(&mut html, &rows)?;
         }
+    }
+    if !outcome.crash.is_empty() {
+        html.push_str("<h2>The other process is killed while it sends: what is seen</h2><table>");
+        for crash in &outcome.crash {
+            let line = escape(&crash.line());
+            let _ =
+                write!(html, "<tr><td>{} ({})<td class=\"text\">{line}</tr>", crash.transport, crash.wait);
+        }
+        html.push_str("</table>");
     }
     html.push_str("<h2>Rows</h2>");
     rows(&mut html, &outcome.results);

@@ -71,6 +71,7 @@ fn text(outcome: &Outcome, width: Option<usize>) -> String {
             }
         }
     }
+    crashes(&mut text, outcome);
     text.push('\n');
     let mut say = |sentence: &str| {
         let _ = writeln!(text, "{}", wrapped(sentence, width));
@@ -86,6 +87,19 @@ fn text(outcome: &Outcome, width: Option<usize>) -> String {
         say(sentence);
     }
     text
+}
+
+/// What survivors saw, a line each.
+fn crashes(text: &mut String, outcome: &Outcome) {
+    let names: Vec<String> =
+        outcome.crash.iter().map(|crash| format!("{} ({})", crash.transport, crash.wait)).collect();
+    let Some(longest) = names.iter().map(String::len).max() else { return };
+    text.push_str(
+        "\nThe other process is killed while it sends (with the lock, where there is one): what is seen\n",
+    );
+    for (crash, name) in outcome.crash.iter().zip(names) {
+        let _ = writeln!(text, "  {name:longest$}  {}", crash.line());
+    }
 }
 
 /// How to read the tables: what applies to these rows.

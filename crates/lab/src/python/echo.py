@@ -183,6 +183,29 @@ def wait_until(due):
         time.sleep(0 if due - NOW() < 500_000 else 0.0002)
 
 
+def victim(receive, lock, control):
+    """Takes a message and is killed in the middle of sending the answer: with the lock, where sending takes one."""
+    receive()
+    if lock:
+        lock.acquire()
+    control.send(NOW())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def survivor(brief, send, receive, control):
+    """Sends a message and says what it sees instead of an answer."""
+    whole, fresh, _ = variants(brief)
+    say({"ready": 0})
+    send(fresh(whole[0]))
+    try:
+        receive()
+        seen = {"outcome": "failed", "said": "an answer of the dead arrived"}
+    except (EOFError, ConnectionError) as error:
+        seen = {"outcome": "end of stream", "said": type(error).__name__}
+    now = NOW()
+    say({**seen, "after_ns": now - control.recv()})
+
+
 def say(answer):
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
@@ -198,12 +221,21 @@ def main():
     brief = json.loads(sys.argv[1])
     context = multiprocessing.get_context("fork")
     control, far_control = context.Pipe()
+    theirs = lock = None
     if brief["transport"] == "python-pipe":
         ours, theirs = context.Pipe()
         ends = (ours.send, ours.recv), (theirs.send, theirs.recv)
     else:
         there, back = context.Queue(), context.Queue()
         ends = (there.put, back.get), (back.put, there.get)
+        lock = getattr(back, "_wlock", None)
+    if brief["crash"]:
+        context.Process(target=victim, args=(ends[1][1], lock, far_control), daemon=True).start()
+        far_control.close()
+        if theirs:
+            theirs.close()
+        survivor(brief, *ends[0], control)
+        os._exit(0)
     peer = context.Process(target=far, args=(brief, os.getpid(), *ends[1], far_control), daemon=True)
     signal.signal(signal.SIGCHLD, lead_out)
     peer.start()

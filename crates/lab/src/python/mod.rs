@@ -29,6 +29,8 @@ struct Brief<'a> {
     size: usize,
     cores: Option<(usize, usize)>,
     input: Option<&'a std::path::Path>,
+    /// Kill the echo instead of measuring.
+    crash: bool,
 }
 
 #[derive(Serialize)]
@@ -71,6 +73,31 @@ struct Python {
     _child: OwnedChild,
 }
 
+impl Brief<'_> {
+    fn command(&self) -> Result<Command> {
+        let brief = serde_json::to_string(self).map_err(|error| LabError::Option(error.to_string()))?;
+        let mut command = Command::new("python3");
+        command.args(["-c", SCRIPT, &brief]);
+        Ok(command)
+    }
+}
+
+/// The command of a Python whose echo is killed; it writes what it sees as survivors of ours do.
+pub(crate) fn survivor(setup: &Setup) -> Result<Command> {
+    let (transport, payload) = (setup.transport.name(), setup.payload.name());
+    Brief { transport, payload, size: setup.size, cores: None, input: None, crash: true }.command()
+}
+
+/// Says that there is no Python, if that is why it could not be started.
+pub(crate) fn missing(error: LabError) -> LabError {
+    match error {
+        LabError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            LabError::Unavailable("there is no python3 on this machine".into())
+        }
+        other => other,
+    }
+}
+
 /// Starts a pair of Pythons.
 pub(crate) fn start(setup: &Setup, place: &Place) -> Result<Box<dyn Contender>> {
     let brief = Brief {
@@ -79,16 +106,11 @@ pub(crate) fn start(setup: &Setup, place: &Place) -> Result<Box<dyn Contender>> 
         size: setup.size,
         cores: place.cores,
         input: place.input.as_ref().map(|(path, _)| path.as_path()),
+        crash: false,
     };
-    let brief = serde_json::to_string(&brief).map_err(|error| LabError::Option(error.to_string()))?;
-    let mut command = Command::new("python3");
-    command.args(["-c", SCRIPT, &brief]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = spawn(&mut command, &[]).map_err(|error| match error {
-        LabError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            LabError::Unavailable("there is no python3 on this machine".into())
-        }
-        other => other,
-    })?;
+    let mut command = brief.command()?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = spawn(&mut command, &[]).map_err(missing)?;
     let (Some(input), Some(output)) = (child.child().stdin.take(), child.child().stdout.take()) else {
         return Err(LabError::PeerGone);
     };
