@@ -1,10 +1,10 @@
 //! `allmende bench`: arguments and output of a measurement.
 
 use std::error::Error;
-use std::io::{BufWriter, Write, stdout};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::show;
 use allmende_lab::names::{CodecKind, Mode, PayloadKind, TransportKind, Wait};
 use allmende_lab::options::{GREATEST_RATE, parse_size};
 use allmende_lab::output::{csv, json, report, table};
@@ -122,13 +122,13 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         input: arguments.input,
     };
     let outcome = measure(&options)?;
-    let mut out = BufWriter::new(stdout().lock());
+    let mut out = Vec::new();
     match arguments.format {
         Format::Table => table::write(&outcome, terminal_width(), &mut out)?,
         Format::Json => json::write(&outcome, &mut out)?,
         Format::Csv => csv::write(&outcome, &mut out)?,
     }
-    out.flush()?;
+    show::print(&String::from_utf8_lossy(&out))?;
     if let Some(directory) = arguments.report {
         let page = report::write(&outcome, &directory)?;
         eprintln!("The report is {}.", page.display());

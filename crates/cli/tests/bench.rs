@@ -382,6 +382,17 @@ fn the_table_ends_in_sentences() {
 }
 
 #[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let _alone = alone();
+    let arguments =
+        ["bench", "--seconds", "0.2", "--sizes", "64", "--mode", "rtt", "--transport", "pipe", "--no-crash"];
+    let mut bench = allmende(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(bench.stdout.take());
+    let output = bench.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
 fn wrong_options_are_answered_with_the_right_ones() {
     let output = allmende(&["bench", "--transport", "telegraph"]).output().unwrap();
     assert!(!output.status.success());

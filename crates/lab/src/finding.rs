@@ -159,6 +159,9 @@ fn against_pickle(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String>
     })
 }
 
+/// A ratio of fewer slices may be that of one which another process disturbed.
+const ENOUGH: usize = 3;
+
 /// How near the typed ring comes to the floor.
 fn typed_ring(view: &View<'_>) -> Option<String> {
     let ring = (TransportKind::AllmendeSlots, CodecKind::None, Access::Touched, Wait::Spin);
@@ -166,7 +169,8 @@ fn typed_ring(view: &View<'_>) -> Option<String> {
         .sizes(ring)
         .into_iter()
         .filter_map(|size| {
-            let ratio = view.find(ring, size)?.ratio_to_floor?;
+            let row = view.find(ring, size)?;
+            let ratio = row.ratio_to_floor.filter(|_| row.slices_kept >= ENOUGH)?;
             Some(format!("{} times at {}", factor(ratio), format_size(size)))
         })
         .collect();

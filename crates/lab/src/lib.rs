@@ -40,6 +40,7 @@ mod cleanup;
 mod clock;
 mod contender;
 mod control;
+mod disturbance;
 mod finding;
 mod floor;
 mod machine;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::contender::{Contender, Place, pause_ns, start};
 use crate::control::MOST_PACED;
 use crate::crash::{Crash, crashes};
+use crate::disturbance::Disturbance;
 use crate::error::{LabError, Result};
 use crate::finding::findings;
 use crate::machine::Machine;
@@ -81,7 +82,7 @@ pub struct Outcome {
 /// Where the input cannot be read, nothing fits the options, or this thread cannot be pinned.
 /// Contenders that fail are noted in the outcome.
 pub fn measure(options: &Options) -> Result<Outcome> {
-    let machine = Machine::here();
+    let mut machine = Machine::here();
     let input = match &options.input {
         Some(path) => {
             Some((path.canonicalize().map_err(LabError::io("finding the input file"))?, read_input(path)?))
@@ -108,7 +109,9 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         skipped: Vec::new(),
     };
     let memcpy_bytes_per_s = run.memcpy(&groups);
+    let disturbance = Disturbance::begin();
     run.all(&groups);
+    machine.warnings.extend(disturbance.told());
     let crash = if options.skip_crashes {
         Vec::new()
     } else {

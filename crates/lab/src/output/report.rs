@@ -187,7 +187,7 @@ fn figure(html: &mut String, axes: &Axes, keys: &[Key], lines: &[Line]) -> Resul
 
 /// All rows as a table.
 fn rows(html: &mut String, rows: &[Row]) {
-    html.push_str("<table><tr><th>contender<th>payload<th>mode<th>size<th>p50<th>p99<th>p99.9<th>p99.99<th>max<th>mean<th>throughput<th>× floor<th>floor<th>processor<th>slices</tr>");
+    html.push_str("<table><tr><th>contender<th>payload<th>mode<th>size<th>p50<th>p99<th>p99.9<th>p99.99<th>max<th>mean<th>throughput<th>× floor<th>floor<th>CPU time<th>slices</tr>");
     for row in rows {
         let key = (row.transport, row.codec, row.access, row.wait);
         let ns = |ns: Option<u64>| ns.map(|ns| time(ns as f64)).unwrap_or_default();

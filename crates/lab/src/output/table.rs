@@ -62,12 +62,13 @@ fn text(outcome: &Outcome, width: Option<usize>) -> String {
             let _ = writeln!(text, "{}", matrix(&rows, *mode).fitting(width));
             let size = usual_size(&rows);
             let more = match mode {
-                Mode::Rtt => Some(("What a round trip costs both processes", costs(&rows, size))),
-                Mode::Paced => Some(("How late messages were read", tails(&rows, size))),
+                Mode::Rtt => Some(("What a round trip costs both processes together", costs(&rows, size))),
+                Mode::Paced => Some(("How long after they were due messages were read", tails(&rows, size))),
                 _ => None,
             };
             if let Some((what, figures)) = more {
-                let _ = writeln!(text, "\n{what}: {}\n{}", format_size(size), figures.fitting(width));
+                let what = wrapped(&format!("{what}: messages of {}", format_size(size)), width);
+                let _ = writeln!(text, "\n{what}\n{}", figures.fitting(width));
             }
         }
     }
@@ -82,9 +83,11 @@ fn text(outcome: &Outcome, width: Option<usize>) -> String {
     for skipped in &outcome.skipped {
         say(&format!("Left out: {}: {}.", skipped.contender, skipped.reason));
     }
+    if !outcome.findings.is_empty() {
+        say("\nFinding");
+    }
     for sentence in &outcome.findings {
-        say("");
-        say(sentence);
+        say(&format!("- {sentence}"));
     }
     text
 }
@@ -180,7 +183,7 @@ fn matrix(rows: &[&Row], mode: Mode) -> Figures {
     let shared = shared_size(rows);
     let mut header: Vec<String> = sizes.iter().map(|size| format_size(*size)).collect();
     header.push(match mode {
-        Mode::Stream => format!("a message of {}", format_size(shared)),
+        Mode::Stream => format!("one takes, {}", format_size(shared)),
         _ => format!("× floor at {}", format_size(shared)),
     });
     let line = |key| {
@@ -237,7 +240,7 @@ fn nanoseconds(ns: Option<u64>) -> String {
 /// What contenders cost at one size.
 fn costs(rows: &[&Row], size: usize) -> Figures {
     let header =
-        ["p50", "p99", "p99.9", "× floor", "processor", "switches", "faults", "peak memory", "slices kept"];
+        ["p50", "p99", "p99.9", "× floor", "CPU time", "switches", "faults", "peak memory", "slices kept"];
     at_size(rows, size, &header, |row| {
         let each = |count: Option<u64>| {
             count.map(|count| format!("{:.2}", count as f64 / row.messages.max(1) as f64)).unwrap_or_default()
