@@ -13,8 +13,9 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 const AFTER: &str = "\
-Two processes, each pinned to a core, exchange messages that are written and read in full and checked. Beside every
-contender the floor is measured: two flags on two cache lines. Compare ratios to the floor; times do not travel.
+Two processes, each pinned to a core, exchange messages that are written and read in full and checked. \
+Beside every contender the floor is measured: two flags on two cache lines. \
+Compare ratios to the floor; times do not travel.
 
 Examples:
   allmende bench --quick
@@ -27,7 +28,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = AFTER)]
 pub struct Arguments {
-    /// Fewer contenders and sizes: done within half a minute, instead of three.
+    /// Fewer contenders and sizes: done within half a minute, instead of three minutes.
     #[arg(long)]
     quick: bool,
     /// How to write the result on standard output.
@@ -63,7 +64,7 @@ pub struct Arguments {
     /// Do not try what each way does when a process is killed (it takes two seconds).
     #[arg(long)]
     no_crash: bool,
-    /// How long to measure, in seconds.
+    /// How long to measure, in seconds; what each way does when a process is killed comes on top.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     seconds: Option<f64>,
 }
@@ -121,6 +122,9 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         seconds: arguments.seconds,
         input: arguments.input,
     };
+    if let Some(directory) = &arguments.report {
+        report::prepare(directory)?;
+    }
     let outcome = measure(&options)?;
     let mut out = Vec::new();
     match arguments.format {

@@ -31,10 +31,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn find(what: &str) -> Result<Region> {
     let options = Region::open().read_only(true).prefault(false).mode(0o777);
     if what.starts_with("/proc/") {
-        return Ok(options.descriptor(std::fs::File::open(what)?)?);
+        let file = std::fs::File::open(what).map_err(|error| format!("{what}: {error}"))?;
+        return Ok(options.descriptor(file).map_err(|error| format!("{what}: {error}"))?);
     }
     if what.contains('/') {
-        return Ok(options.file(what)?);
+        return Ok(options.file(what).map_err(|error| format!("{what}: {error}"))?);
     }
     let named = options.named(what);
     if named.is_ok() {
@@ -202,6 +203,7 @@ fn describe(state: ObjectState, object: &ObjectInfo, participants: &[Participant
             let unit = unit(object);
             let asleep = |sleeps| if sleeps { ", asleep" } else { "" };
             let messages = match ring.queued_messages {
+                Some(1) if unit == "bytes" => " (1 message)".to_owned(),
                 Some(messages) if unit == "bytes" => format!(" ({messages} messages)"),
                 _ => String::new(),
             };
@@ -217,7 +219,7 @@ fn describe(state: ObjectState, object: &ObjectInfo, participants: &[Participant
                 }
             };
             format!(
-                "{counts}; room for {}; producer {}{}, consumer {}{}",
+                "{counts}; room for {} {unit}; producer {}{}, consumer {}{}",
                 ring.capacity,
                 role(ring.producer),
                 asleep(ring.producer_sleeps),

@@ -399,7 +399,16 @@ fn wrong_options_are_answered_with_the_right_ones() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("raw-sync") && text.contains("python-queue"), "{text}");
     assert!(!allmende(&["bench", "--sizes", "4X"]).output().unwrap().status.success());
-    assert!(!allmende(&["bench", "--input", "/nonexistent"]).output().unwrap().status.success());
+    for (arguments, words) in [
+        (&["--input", "/nonexistent"][..], "/nonexistent"),
+        (&["--report", "/proc/none", "--sizes", "64"], "/proc/none"),
+        (&["--transport", "allmende-slots", "--sizes", "100"], "56 or 64 bytes"),
+        (&["--transport", "futex", "--wait", "spin"], "futex: wait park"),
+    ] {
+        let output = allmende(&[&["bench"], arguments].concat()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(words), "{arguments:?}: {text}");
+    }
 }
 
 /// All descendants of a process, whichever thread started them.

@@ -89,6 +89,11 @@ fn what_is_not_there_is_said_in_a_sentence() {
     assert!(
         String::from_utf8(output.stderr).unwrap().contains("there is no region named \"no-such-region\"")
     );
+    for path in ["/proc/self/fd/77", "/etc/passwd", "/nonexistent/file"] {
+        let output = allmende(&["inspect", path]);
+        assert!(!output.status.success());
+        assert!(String::from_utf8(output.stderr).unwrap().contains(path), "{path}");
+    }
 }
 
 #[test]

@@ -142,7 +142,8 @@ fn against_pickle(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String>
         .into_iter()
         .filter_map(|size| {
             let (quick, slow) = (view.find(zero_copy, size)?, view.find(PICKLED, size)?);
-            let times = factor(times_as_long(slow, quick)?);
+            let doubt = if quick.doubtful() || slow.doubtful() { "?" } else { "" };
+            let times = factor(times_as_long(slow, quick)?) + doubt;
             let (quick, slow) = (time(quick.typical_ns()?), time(slow.typical_ns()?));
             Some(format!("{times} at {} ({quick} against {slow})", format_size(size)))
         })
@@ -159,9 +160,6 @@ fn against_pickle(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String>
     })
 }
 
-/// A ratio of fewer slices may be that of one which another process disturbed.
-const ENOUGH: usize = 3;
-
 /// How near the typed ring comes to the floor.
 fn typed_ring(view: &View<'_>) -> Option<String> {
     let ring = (TransportKind::AllmendeSlots, CodecKind::None, Access::Touched, Wait::Spin);
@@ -170,15 +168,15 @@ fn typed_ring(view: &View<'_>) -> Option<String> {
         .into_iter()
         .filter_map(|size| {
             let row = view.find(ring, size)?;
-            let ratio = row.ratio_to_floor.filter(|_| row.slices_kept >= ENOUGH)?;
-            Some(format!("{} times at {}", factor(ratio), format_size(size)))
+            let ratio = row.ratio_to_floor.filter(|_| !row.doubtful())?;
+            Some(format!("{} at {}", factor(ratio), format_size(size)))
         })
         .collect();
     (!parts.is_empty()).then(|| {
         format!(
-            "The floor is what two cores can do at best, with nothing sent but a flag. A round trip through slots of a fixed type, by {}, takes {} as long.",
+            "The floor is what two cores can do at best, with nothing sent but a flag. A round trip by {}, through slots of a fixed type, takes so many times as long: {}.",
             name(ring),
-            parts.join(" and ")
+            parts.join(", ")
         )
     })
 }
@@ -199,7 +197,9 @@ fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
             .sizes(zero_copy)
             .into_iter()
             .filter_map(|size| {
-                Some((size, times_as_long(view.find(other, size)?, view.find(zero_copy, size)?)?))
+                let (slow, quick) = (view.find(other, size)?, view.find(zero_copy, size)?);
+                let sure = !slow.doubtful() && !quick.doubtful();
+                sure.then(|| Some((size, times_as_long(slow, quick)?))).flatten()
             })
             .collect();
         let losses = compared.iter().rposition(|(_, times)| *times < DRAW);
@@ -216,7 +216,7 @@ fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
     let mut sentences = Vec::new();
     if !always.is_empty() {
         sentences.push(format!(
-            "Zero-copy of {what} by {name} is at every size at least as quick as {}.",
+            "Zero-copy of {what} by {name} is at every size with a steady figure at least as quick as {}.",
             always.join(", ")
         ));
     }
@@ -224,7 +224,7 @@ fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
         sentences.push(format!("It is at least as quick as {}.", from.join(", ")));
     }
     if !never.is_empty() {
-        sentences.push(format!("At the greatest size it is slower than {}.", never.join(", ")));
+        sentences.push(format!("At the greatest of them it is slower than {}.", never.join(", ")));
     }
     sentences
 }
@@ -258,7 +258,9 @@ fn costs(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
 /// Throughput against the pickled pipe and the plain pipe, at the greatest size that they share.
 fn streams(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
     let plain = (TransportKind::Pipe, CodecKind::None, Access::Touched, Wait::Blocking);
-    let size = view.sizes(zero_copy).into_iter().rfind(|size| view.find(PICKLED, *size).is_some())?;
+    let sure = |key, size| view.find(key, size).is_some_and(|row| !row.doubtful());
+    let size =
+        view.sizes(zero_copy).into_iter().rfind(|size| sure(PICKLED, *size) && sure(zero_copy, *size))?;
     let speed = |key| view.find(key, size).and_then(|row| row.bytes_per_s).map(rate);
     let (ours, theirs) = (speed(zero_copy)?, speed(PICKLED)?);
     let pipe = speed(plain).map(|speed| format!(", {speed} through a plain pipe")).unwrap_or_default();
@@ -341,7 +343,10 @@ mod tests {
         ];
         let text = findings(&rows, &[]).join("\n");
         assert!(text.contains("100 at 64 B (300 ns against 30.0 µs), 100 at 4 KiB"), "{text}");
-        assert!(text.contains("at every size at least as quick as pipe + pickle"), "{text}");
+        assert!(
+            text.contains("at every size with a steady figure at least as quick as pipe + pickle"),
+            "{text}"
+        );
         assert!(text.contains("pipe from 4 KiB on"), "{text}");
     }
 
@@ -364,7 +369,7 @@ mod tests {
             row(TransportKind::AllmendeSlots, CodecKind::None, Wait::Spin, size, 2 * size as u64)
         });
         let text = findings(&rows, &[]).join("\n");
-        assert!(text.contains("takes 1.12 times at 56 B and 1.28 times at 64 B as long"), "{text}");
+        assert!(text.contains("so many times as long: 1.12 at 56 B, 1.28 at 64 B."), "{text}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::machine::Machine;
 use crate::memcpy;
 use crate::names::{Mode, TransportKind};
 use crate::options::{Options, format_size};
-use crate::plan::{Group, groups};
+use crate::plan::{Group, groups, nothing_fits};
 use crate::process::pin;
 use crate::progress::Progress;
 use crate::python;
@@ -85,14 +85,15 @@ pub fn measure(options: &Options) -> Result<Outcome> {
     let mut machine = Machine::here();
     let input = match &options.input {
         Some(path) => {
-            Some((path.canonicalize().map_err(LabError::io("finding the input file"))?, read_input(path)?))
+            let absolute = path.canonicalize().map_err(LabError::file("finding", path))?;
+            Some((absolute, read_input(path)?))
         }
         None => None,
     };
     let place = Place { cores: machine.core_pair, rate: options.rate(), input };
     let groups = groups(options, place.input.as_ref().map(|(_, content)| content.len()));
     if groups.is_empty() {
-        return Err(LabError::Option("no contender fits these options".into()));
+        return Err(LabError::Option(nothing_fits(options)));
     }
     if let Some((near, _)) = place.cores {
         pin(near)?;
@@ -140,7 +141,7 @@ fn transports(groups: &[Group]) -> Vec<TransportKind> {
 }
 
 fn read_input(path: &std::path::Path) -> Result<Vec<u8>> {
-    let content = std::fs::read(path).map_err(LabError::io("reading the input file"))?;
+    let content = std::fs::read(path).map_err(LabError::file("reading", path))?;
     if content.is_empty() {
         return Err(LabError::Option(format!("{} is empty: there is nothing to send", path.display())));
     }

@@ -64,9 +64,14 @@ pub fn parse_size(text: &str) -> Result<usize> {
         .ok_or_else(|| LabError::Option(format!("{text}: sizes go from 8 bytes to 1G; write 64, 4K or 1M")))
 }
 
-/// Writes a size as people read it: `64 B`, `4 KiB`, `1 MiB`.
+/// Writes a size as people read it: `64 B`, `4 KiB`, `1 MiB`; a little less than a round one as `≈4 KiB`.
 pub fn format_size(bytes: usize) -> String {
+    // Records fill a message as far as whole ones go.
+    let round = bytes.next_power_of_two();
     match bytes {
+        _ if bytes > 1 << 10 && bytes != round && bytes >= round - round / 200 => {
+            format!("≈{}", format_size(round))
+        }
         _ if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
         _ if bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
         _ => format!("{bytes} B"),
@@ -121,5 +126,7 @@ mod tests {
         assert_eq!(format_size(65536), "64 KiB");
         assert_eq!(format_size(16 << 20), "16 MiB");
         assert_eq!(format_size(1500), "1500 B");
+        assert_eq!(format_size(65_517), "≈64 KiB");
+        assert_eq!(format_size(4000), "4000 B");
     }
 }

@@ -103,6 +103,24 @@ fn fits_slots(setup: &Setup) -> bool {
         && allmende_slots::SIZES.contains(&setup.size)
 }
 
+/// Why no contender fits, in a sentence: what the chosen transports can do.
+pub(crate) fn nothing_fits(options: &Options) -> String {
+    let chosen = if options.transports.is_empty() { TransportKind::ALL } else { &options.transports };
+    let can = |transport: &TransportKind| {
+        let waits: Vec<&str> = transport.waits().iter().map(|wait| wait.name()).collect();
+        let more = match transport {
+            TransportKind::AllmendeSlots => ", messages of 56 or 64 bytes, no codec, no records",
+            _ if transport.is_python() => ", codec pickle only",
+            _ => "",
+        };
+        format!("{transport}: wait {}{more}", waits.join(" or "))
+    };
+    format!(
+        "no contender fits these options. What there is: {}",
+        chosen.iter().map(can).collect::<Vec<_>>().join("; ")
+    )
+}
+
 /// Whether the user has chosen contenders.
 fn chosen(options: &Options) -> bool {
     !(options.transports.is_empty() && options.codecs.is_empty() && options.waits.is_empty())
@@ -192,6 +210,19 @@ mod tests {
         assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), allmende_slots::SIZES);
         let line = super::groups(&Options::default(), None).into_iter().find(|group| group.size == LINE);
         assert!(line.unwrap().setups.iter().all(|setup| setup.transport.in_place()));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_explained() {
+        let transports = vec![TransportKind::AllmendeSlots];
+        let options = Options { transports, sizes: vec![100], ..Options::default() };
+        assert!(groups(&options, None).is_empty());
+        let text = nothing_fits(&options);
+        assert!(
+            text.contains("allmende-slots: wait spin or yield or park, messages of 56 or 64 bytes"),
+            "{text}"
+        );
+        assert!(!text.contains("tcp"), "{text}");
     }
 
     #[test]

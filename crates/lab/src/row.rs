@@ -68,6 +68,11 @@ impl Row {
         self.p50_ns.map(|ns| ns as f64).or(self.mean_ns)
     }
 
+    /// Whether so few slices count that one of them, disturbed by another process, may be the figure.
+    pub fn doubtful(&self) -> bool {
+        self.slices_kept < 3
+    }
+
     /// Whether messages were read as fast as they were due; outside of paced mode nothing is due.
     pub fn kept_pace(&self) -> bool {
         self.rate_per_s.zip(self.messages_per_s).is_none_or(|(due, kept)| kept >= 0.95 * due as f64)

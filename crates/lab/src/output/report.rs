@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
+
 use super::plot::{Axes, COLOURS, Line, colour, draw};
 use super::table::{Key, contenders, is_of};
 use super::units::{factor, rate, time};
@@ -21,11 +23,21 @@ use crate::row::Row;
 const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1150px;margin:2em auto;padding:0 1em;color:#222}\
 figure{margin:1em 0;display:flex;flex-wrap:wrap;gap:1em;align-items:center}svg{max-width:100%;height:auto}\
 ul.key{list-style:none;padding:0;margin:0;font-size:13px}ul.key b{display:inline-block;width:1.6em;height:.5em;margin-right:.5em}\
-table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}\
+table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}td,th{white-space:nowrap;padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}\
 td:first-child,th:first-child,td.text{text-align:left}.mind{color:#a04000}";
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Makes the report's directory, if need be. To be called before a long measurement, rather than fail after it.
+///
+/// # Errors
+/// Where it cannot be made or written to.
+pub fn prepare(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).map_err(LabError::file("making the directory", directory))?;
+    access(directory, AccessFlags::W_OK)
+        .map_err(|errno| LabError::file("writing into the directory", directory)(errno.into()))
 }
 
 /// Writes `index.html`, `results.json` and `results.csv` into `directory`, which is made if need be; returns the
@@ -34,16 +46,15 @@ fn escape(text: &str) -> String {
 /// # Errors
 /// Where a file cannot be written.
 pub fn write(outcome: &Outcome, directory: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(directory).map_err(LabError::io("making the report's directory"))?;
+    prepare(directory)?;
     let create = |name: &str| {
-        File::create(directory.join(name))
-            .map(BufWriter::new)
-            .map_err(LabError::io("making a file of the report"))
+        let path = directory.join(name);
+        File::create(&path).map(BufWriter::new).map_err(LabError::file("making", &path))
     };
     json::write(outcome, create("results.json")?)?;
     csv::write(outcome, create("results.csv")?)?;
     let path = directory.join("index.html");
-    fs::write(&path, page(outcome)?).map_err(LabError::io("writing the report"))?;
+    fs::write(&path, page(outcome)?).map_err(LabError::file("writing", &path))?;
     Ok(path)
 }
 

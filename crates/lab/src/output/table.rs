@@ -119,7 +119,10 @@ fn notes(outcome: &Outcome) -> Vec<String> {
     };
     let few = |row: &Row| !matches!(row.mode, Mode::Stream) && row.p50_ns.is_none();
     note(any(&few), "~ a mean: too few messages for a median.");
-    note(any(&|row| row.slices_kept == 0), "? the floor was not steady during any slice: do not rely on it.");
+    note(
+        any(&Row::doubtful),
+        "? fewer than three slices with a steady floor: one disturbance may be the figure.",
+    );
     note(
         any(&|row| !row.kept_pace()),
         "! it could not keep the rate: its times grow with the length of a slice.",
@@ -161,7 +164,7 @@ fn title(row: &Row) -> String {
 /// Marks figures that are not as good as the others.
 fn marked(row: &Row, figure: &str) -> String {
     let mean = if row.mode != Mode::Stream && row.p50_ns.is_none() { "~" } else { "" };
-    let doubt = if row.slices_kept == 0 { "?" } else { "" };
+    let doubt = if row.doubtful() { "?" } else { "" };
     let late = if row.kept_pace() { "" } else { "!" };
     format!("{mean}{figure}{late}{doubt}")
 }
