@@ -288,7 +288,7 @@ fn paced(view: &View<'_>, what: &str) -> Option<String> {
     let rate = rows.first()?.rate_per_s?;
     (!parts.is_empty()).then(|| {
         format!(
-            "With {rate} messages of {} of {what} a second, all but one in a hundred were read within {} of when they were due.",
+            "With {rate} messages of {} of {what} a second, all but one in a hundred were read, counted from when each was due, within {}.",
             format_size(size),
             parts.join(", ")
         )

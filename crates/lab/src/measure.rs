@@ -245,7 +245,12 @@ impl Timing<'_> {
             }
         }
         if let Some(setup) = setups.first().filter(|_| late > 0) {
-            let what = format!("{late} contenders with {} of {}", format_size(setup.size), setup.payload);
+            let what = format!(
+                "{late} contender{} with {} of {}",
+                if late == 1 { "" } else { "s" },
+                format_size(setup.size),
+                setup.payload
+            );
             let reason = "no time was left: give it more with --seconds".into();
             self.skipped.push(Skipped { contender: what, reason });
         }

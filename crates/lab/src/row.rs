@@ -75,6 +75,6 @@ impl Row {
 
     /// Whether messages were read as fast as they were due; outside of paced mode nothing is due.
     pub fn kept_pace(&self) -> bool {
-        self.rate_per_s.zip(self.messages_per_s).is_none_or(|(due, kept)| kept >= 0.95 * due as f64)
+        self.rate_per_s.zip(self.messages_per_s).is_none_or(|(due, kept)| kept >= 0.9 * due as f64)
     }
 }

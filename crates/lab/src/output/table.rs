@@ -187,14 +187,18 @@ fn matrix(rows: &[&Row], mode: Mode) -> Figures {
     let mut header: Vec<String> = sizes.iter().map(|size| format_size(*size)).collect();
     header.push(match mode {
         Mode::Stream => format!("one takes, {}", format_size(shared)),
+        // The mean says nothing where one hold-up delays all that follow.
+        Mode::Paced => format!("p99 at {}", format_size(shared)),
         _ => format!("× floor at {}", format_size(shared)),
     });
     let line = |key| {
         let find = |size| rows.iter().find(|row| is_of(row, key) && row.payload_bytes == size);
         let mut figures: Vec<String> =
             sizes.iter().map(|size| find(*size).and_then(|row| figure(row)).unwrap_or_default()).collect();
-        let last = find(shared).and_then(|row| {
-            if mode == Mode::Stream { row.mean_ns.map(time) } else { row.ratio_to_floor.map(factor) }
+        let last = find(shared).and_then(|row| match mode {
+            Mode::Stream => row.mean_ns.map(time),
+            Mode::Paced => row.p99_ns.map(|ns| time(ns as f64)),
+            Mode::Rtt | Mode::Oneway => row.ratio_to_floor.map(factor),
         });
         figures.push(last.unwrap_or_default());
         (name(key), figures)
