@@ -6,19 +6,30 @@
 use crate::Region;
 use crate::atomic::Ordering;
 use crate::layout::owner::Owner;
-use crate::layout::spsc::{CONSUMER, DATA, HEAD, PRODUCER, RELEASED, role};
+use crate::layout::spsc::{
+    CONSUMER, CONSUMER_EVENT, DATA, HEAD, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP, bytes_length, record,
+    role,
+};
 use crate::layout::{OBJECT_ALIGN, mutex};
 use crate::region::{Liveness, ObjectInfo, ObjectKind};
+use crate::sync::eventcount::SLEEPERS;
 
 /// The state of a mutex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a bit or a word of the lock")]
 pub struct MutexState {
     /// Slot of the holder.
     pub holder: Option<u32>,
+    /// Whether the holder lives. A dead one's lock goes to the next who asks, or to a sweep.
+    pub holder_liveness: Option<Liveness>,
+    /// Which of the holder's threads, as the kernel numbers it; `None` while nobody holds it for sure.
+    pub thread: Option<u32>,
     /// Whether somebody sleeps, waiting for it.
     pub waiters: bool,
     /// Whether the value is suspect, since a holder died.
     pub died: bool,
+    /// Whether a holder panicked, and nobody has marked the value consistent since.
+    pub poisoned: bool,
     /// Whether the lock is lost for ever.
     pub not_recoverable: bool,
 }
@@ -41,17 +52,40 @@ pub enum RoleState {
     Died,
 }
 
+/// The state of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventState {
+    /// Whether it is set.
+    pub set: bool,
+    /// Whether somebody sleeps until it is set (or was killed asleep).
+    pub waiters: bool,
+}
+
 /// The state of a ring.
+///
+/// Rings of typed slots count messages. Rings of bytes count bytes, the eight of each message's
+/// header and what is skipped at the end of the memory included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingState {
     /// Who sends.
     pub producer: RoleState,
     /// Who receives.
     pub consumer: RoleState,
-    /// Messages (or bytes, headers included) released since the ring was made.
+    /// Messages (or bytes) that it has room for.
+    pub capacity: u64,
+    /// Messages (or bytes) committed since the ring was made; `None` where the ring is damaged, or
+    /// changed too fast to be read.
+    pub published: Option<u64>,
+    /// Messages (or bytes) released since the ring was made.
     pub released: u64,
-    /// Messages committed and not yet released; `None` for rings of bytes.
+    /// Messages (or bytes) committed and not yet released: `published - released`.
     pub queued: Option<u64>,
+    /// How many messages that is.
+    pub queued_messages: Option<u64>,
+    /// Whether the producer sleeps until there is room (or was killed asleep).
+    pub producer_sleeps: bool,
+    /// Whether the consumer sleeps until there is a message (or was killed asleep).
+    pub consumer_sleeps: bool,
 }
 
 /// The state of an object.
@@ -60,8 +94,8 @@ pub struct RingState {
 pub enum ObjectState {
     /// Of a mutex.
     Mutex(MutexState),
-    /// Of an event: whether it is set.
-    Event(bool),
+    /// Of an event.
+    Event(EventState),
     /// Of a ring, of slots or of bytes.
     Ring(RingState),
     /// Of a kind that this version does not know, or damaged.
@@ -77,16 +111,28 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
     // Relaxed throughout: a picture of a moment that is over when it is seen.
     let word = |offset: u64| memory.word32(object.offset + offset).load(Ordering::Relaxed);
     match object.kind {
-        Some(ObjectKind::Mutex) => ObjectState::Mutex(mutex_state(word(mutex::WORD))),
-        Some(ObjectKind::Event) => ObjectState::Event(word(0) != 0),
+        Some(ObjectKind::Mutex) => {
+            let thread = memory.word64(object.offset + mutex::THREAD).load(Ordering::Relaxed);
+            let mut state = mutex_state(region, word(mutex::WORD), thread);
+            state.poisoned = word(mutex::POISONED) != 0;
+            ObjectState::Mutex(state)
+        }
+        Some(ObjectKind::Event) => {
+            ObjectState::Event(EventState { set: word(0) != 0, waiters: word(4) & SLEEPERS != 0 })
+        }
         Some(kind @ (ObjectKind::Spsc | ObjectKind::Bytes)) if object.length >= DATA => {
-            let at = if kind == ObjectKind::Spsc { RELEASED } else { HEAD };
-            let released = memory.word64(object.offset + at).load(Ordering::Relaxed);
+            let progress = progress(region, object, kind);
+            let known = progress.ok();
             ObjectState::Ring(RingState {
                 producer: role_state(region, word(PRODUCER)),
                 consumer: role_state(region, word(CONSUMER)),
-                released,
-                queued: if kind == ObjectKind::Spsc { queued(region, object, released) } else { None },
+                capacity: object.item_count,
+                published: known.map(|known| known.published),
+                released: progress.map_or_else(|released| released, |known| known.released),
+                queued: known.map(|known| known.published - known.released),
+                queued_messages: known.map(|known| known.queued_messages),
+                producer_sleeps: word(PRODUCER_EVENT) & SLEEPERS != 0,
+                consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
         _ => ObjectState::Unknown,
@@ -102,12 +148,18 @@ pub fn mutex(region: &Region, name: &str) -> Option<MutexState> {
     }
 }
 
-fn mutex_state(word: u32) -> MutexState {
+fn mutex_state(region: &Region, word: u32, thread: u64) -> MutexState {
     let lost = word == mutex::NOT_RECOVERABLE;
+    let holder = if lost { None } else { Owner::from_word(word) };
+    // [owner:30][thread:32]; it is written after locking, so an earlier holder's may still stand there.
+    let of_holder = holder.is_some_and(|holder| thread >> 32 == u64::from(holder.bits()));
     MutexState {
-        holder: if lost { None } else { Owner::from_word(word).map(Owner::slot) },
+        holder: holder.map(Owner::slot),
+        holder_liveness: holder.map(|holder| region.inner.liveness(holder)),
+        thread: u32::try_from(thread & u64::from(u32::MAX)).ok().filter(|_| of_holder),
         waiters: !lost && word & mutex::WAITERS != 0,
         died: word & mutex::DIED != 0,
+        poisoned: false,
         not_recoverable: lost,
     }
 }
@@ -121,8 +173,54 @@ fn role_state(region: &Region, word: u32) -> RoleState {
     }
 }
 
-/// Counts the stamps from `released` on; the stride follows from the length.
-fn queued(region: &Region, object: &ObjectInfo, released: u64) -> Option<u64> {
+/// How far a ring has come.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// Messages, or bytes with headers.
+    published: u64,
+    released: u64,
+    queued_messages: u64,
+}
+
+/// How often a ring of bytes that changes under the eye is looked at anew.
+const LOOKS: u32 = 8;
+/// No ring gets as far as this.
+const IMPOSSIBLE: u64 = 1 << 62;
+
+/// How far a ring has come; what it has released, if the rest makes no sense.
+fn progress(region: &Region, object: &ObjectInfo, kind: ObjectKind) -> Result<Progress, u64> {
+    let at = if kind == ObjectKind::Spsc { RELEASED } else { HEAD };
+    // Acquire: headers and stamps are read afterwards.
+    let released = || region.inner.memory.word64(object.offset + at).load(Ordering::Acquire);
+    let mut before = released();
+    for _ in 0..LOOKS {
+        if before >= IMPOSSIBLE {
+            break;
+        }
+        let seen = match kind {
+            ObjectKind::Spsc => last_stamp(region, object, before).map(|published| (published, None)),
+            _ => last_record(region, object, before).map(|(end, messages)| (end, Some(messages))),
+        };
+        let after = released();
+        match seen {
+            // The consumer may have overtaken the eye: then nothing is queued.
+            Some((published, None)) => {
+                let published = published.max(after);
+                return Ok(Progress { published, released: after, queued_messages: published - after });
+            }
+            // Headers before the consumer may be written over: only if it stands still the count is exact.
+            Some((published, Some(queued_messages))) if after == before => {
+                return Ok(Progress { published, released: after, queued_messages });
+            }
+            _ => before = after,
+        }
+    }
+    Err(before)
+}
+
+/// The greatest stamp of all slots, which is the number of messages ever committed, `released` at the least. The
+/// stride follows from the length.
+fn last_stamp(region: &Region, object: &ObjectInfo, released: u64) -> Option<u64> {
     let capacity = object.item_count;
     if !capacity.is_power_of_two() {
         return None;
@@ -132,11 +230,42 @@ fn queued(region: &Region, object: &ObjectInfo, released: u64) -> Option<u64> {
         // Fewer bytes than stamps: all stamps of a greater stride lie within the object.
         return None;
     }
-    let stamp = |position: u64| {
-        let offset = object.offset + DATA + (position & (capacity - 1)) * stride;
-        region.inner.memory.word64(offset).load(Ordering::Acquire)
-    };
-    let end = released.checked_add(capacity)?;
-    let first_missing = (released..end).find(|&position| stamp(position) != position + 1).unwrap_or(end);
-    Some(first_missing - released)
+    let stamps = (0..capacity).filter_map(|index| {
+        let offset = object.offset + DATA + index * stride;
+        let stamp = region.inner.memory.word64(offset).load(Ordering::Acquire);
+        // What stands in a slot that was never written, or was scribbled over, is no stamp of this slot.
+        let of_slot = stamp.checked_sub(1).is_some_and(|position| position & (capacity - 1) == index);
+        (of_slot && stamp < IMPOSSIBLE).then_some(stamp)
+    });
+    Some(stamps.fold(released, u64::max))
+}
+
+/// Goes from header to header from `released` on: where that ends, and how many messages there are.
+fn last_record(region: &Region, object: &ObjectInfo, released: u64) -> Option<(u64, u64)> {
+    let capacity = object.item_count;
+    let fits = bytes_length(capacity).is_some_and(|length| length <= object.length);
+    if !fits || !released.is_multiple_of(STAMP) {
+        return None;
+    }
+    let (mut position, mut messages) = (released, 0);
+    while position < released + capacity {
+        let place = position & (capacity - 1);
+        let header = region.inner.memory.word64(object.offset + DATA + place).load(Ordering::Acquire);
+        let (room, length) = (capacity - place, header & record::LENGTH);
+        let size = if header == 0 {
+            break;
+        } else if header == record::COMMITTED | record::PADDING | room {
+            room
+        } else if header == record::COMMITTED | length {
+            messages += 1;
+            STAMP + length.next_multiple_of(STAMP)
+        } else {
+            return None;
+        };
+        if size > room {
+            return None;
+        }
+        position += size;
+    }
+    Some((position, messages))
 }

@@ -1,32 +1,34 @@
 //! `allmende bench`: arguments and output of a measurement.
 
 use std::error::Error;
-use std::io::{BufWriter, Write, stdout};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::show;
 use allmende_lab::names::{CodecKind, Mode, PayloadKind, TransportKind, Wait};
-use allmende_lab::options::parse_size;
+use allmende_lab::options::{GREATEST_RATE, parse_size};
 use allmende_lab::output::{csv, json, report, table};
 use allmende_lab::{LabError, Options, clean_up_on_signals, measure};
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 const AFTER: &str = "\
-Two processes, each pinned to a core, exchange messages that are written and read in full and checked. Beside every
-contender the floor is measured: two flags on two cache lines. Compare ratios to the floor; times do not travel.
+Two processes, each pinned to a core, exchange messages that are written and read in full and checked. \
+Beside every contender the floor is measured: two flags on two cache lines. \
+Compare ratios to the floor; times do not travel.
 
 Examples:
   allmende bench --quick
   allmende bench --input measurements.parquet --sizes 4K,1M
   allmende bench --transport pipe,raw-sync --codec none,pickle --payload records --seconds 20
+  allmende bench --rate 10000 --sizes 64 --seconds 20
   allmende bench --format json > result.json";
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
 #[command(after_help = AFTER)]
 pub struct Arguments {
-    /// Fewer contenders and sizes: done within half a minute, instead of three.
+    /// Fewer contenders and sizes: done within half a minute, instead of three minutes.
     #[arg(long)]
     quick: bool,
     /// How to write the result on standard output.
@@ -56,7 +58,13 @@ pub struct Arguments {
     /// Which question to answer.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = named::<Mode>(Mode::ALL.iter().map(|kind| (kind.name(), kind.help()))))]
     mode: Vec<Mode>,
-    /// How long to measure, in seconds.
+    /// Send so many messages a second, each at its time, late or not: the mode `paced`.
+    #[arg(long, value_name = "MESSAGES_PER_S", value_parser = clap::value_parser!(u64).range(1..=GREATEST_RATE))]
+    rate: Option<u64>,
+    /// Do not try what each way does when a process is killed (it takes two seconds).
+    #[arg(long)]
+    no_crash: bool,
+    /// How long to measure, in seconds; what each way does when a process is killed comes on top.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     seconds: Option<f64>,
 }
@@ -90,8 +98,16 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Columns of the terminal that standard output is; nothing where it is none.
+fn terminal_width() -> Option<usize> {
+    comfy_table::Table::new().width().map(usize::from).filter(|width| *width > 0)
+}
+
 /// Measures and writes the result.
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    if arguments.rate.is_some() && !arguments.mode.is_empty() && !arguments.mode.contains(&Mode::Paced) {
+        return Err("--rate is for the mode paced: add it to --mode, or leave --mode out".into());
+    }
     clean_up_on_signals()?;
     let options = Options {
         quick: arguments.quick,
@@ -101,17 +117,22 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         payloads: arguments.payload,
         waits: arguments.wait,
         modes: arguments.mode,
+        rate: arguments.rate,
+        skip_crashes: arguments.no_crash,
         seconds: arguments.seconds,
         input: arguments.input,
     };
+    if let Some(directory) = &arguments.report {
+        report::prepare(directory)?;
+    }
     let outcome = measure(&options)?;
-    let mut out = BufWriter::new(stdout().lock());
+    let mut out = Vec::new();
     match arguments.format {
-        Format::Table => table::write(&outcome, &mut out)?,
+        Format::Table => table::write(&outcome, terminal_width(), &mut out)?,
         Format::Json => json::write(&outcome, &mut out)?,
         Format::Csv => csv::write(&outcome, &mut out)?,
     }
-    out.flush()?;
+    show::print(&String::from_utf8_lossy(&out))?;
     if let Some(directory) = arguments.report {
         let page = report::write(&outcome, &directory)?;
         eprintln!("The report is {}.", page.display());

@@ -1,11 +1,13 @@
 //! `allmende inspect REGION`: participants, objects and their states.
 
 use allmende::Region;
-use allmende::inspect::{ObjectState, RingState, RoleState, state};
-use allmende::region::{FoundAs, Liveness, discover};
+use std::fmt::Write as _;
+
+use allmende::inspect::{MutexState, ObjectState, RingState, RoleState, state};
+use allmende::region::{FoundAs, Liveness, ObjectInfo, ObjectKind, ParticipantInfo, discover};
 use serde_json::{Value, json};
 
-use crate::show::{Format, Result, bytes, print_json};
+use crate::show::{Format, Result, bytes, print, print_json};
 
 /// What `inspect` can be told.
 #[derive(clap::Args)]
@@ -22,20 +24,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let region = find(&arguments.region)?;
     match arguments.format {
         Format::Json => print_json(&as_json(&region)),
-        Format::Table => {
-            print(&region);
-            Ok(())
-        }
+        Format::Table => print(&text(&region)),
     }
 }
 
 fn find(what: &str) -> Result<Region> {
     let options = Region::open().read_only(true).prefault(false).mode(0o777);
     if what.starts_with("/proc/") {
-        return Ok(options.descriptor(std::fs::File::open(what)?)?);
+        let file = std::fs::File::open(what).map_err(|error| format!("{what}: {error}"))?;
+        return Ok(options.descriptor(file).map_err(|error| format!("{what}: {error}"))?);
     }
     if what.contains('/') {
-        return Ok(options.file(what)?);
+        return Ok(options.file(what).map_err(|error| format!("{what}: {error}"))?);
     }
     let named = options.named(what);
     if named.is_ok() {
@@ -76,33 +76,63 @@ fn role(role: RoleState) -> String {
     }
 }
 
-fn ring_json(ring: RingState) -> Value {
+/// What a ring counts.
+fn unit(object: &ObjectInfo) -> &'static str {
+    if object.kind == Some(ObjectKind::Bytes) { "bytes" } else { "messages" }
+}
+
+fn ring_json(ring: RingState, unit: &str) -> Value {
     json!({
         "producer": role(ring.producer),
         "consumer": role(ring.consumer),
+        "counted_in": unit,
+        "capacity": ring.capacity,
+        "published": ring.published,
         "released": ring.released,
         "queued": ring.queued,
+        "queued_messages": ring.queued_messages,
+        "producer_sleeps": ring.producer_sleeps,
+        "consumer_sleeps": ring.consumer_sleeps,
     })
 }
 
-fn state_json(state: ObjectState) -> Value {
+/// Process id of the participant in a slot.
+fn pid(participants: &[ParticipantInfo], slot: u32) -> Option<u32> {
+    participants.iter().find(|participant| participant.slot == slot).map(|participant| participant.pid)
+}
+
+fn state_json(state: ObjectState, object: &ObjectInfo, participants: &[ParticipantInfo]) -> Value {
     match state {
         ObjectState::Mutex(mutex) => json!({
+            "lock": lock(mutex),
             "holder_slot": mutex.holder,
+            "holder_pid": mutex.holder.and_then(|slot| pid(participants, slot)),
+            "holder_thread": mutex.thread,
+            "holder_liveness": mutex.holder_liveness.map(liveness),
             "waiters": mutex.waiters,
             "owner_died": mutex.died,
+            "poisoned": mutex.poisoned,
             "not_recoverable": mutex.not_recoverable,
         }),
-        ObjectState::Event(set) => json!({ "set": set }),
-        ObjectState::Ring(ring) => ring_json(ring),
+        ObjectState::Event(event) => json!({ "set": event.set, "waiters": event.waiters }),
+        ObjectState::Ring(ring) => ring_json(ring, unit(object)),
         _ => Value::Null,
     }
 }
 
+/// The state of a lock in a word or two.
+fn lock(mutex: MutexState) -> &'static str {
+    match mutex.holder {
+        _ if mutex.not_recoverable => "not recoverable",
+        Some(_) => "held",
+        None => "free",
+    }
+}
+
 fn as_json(region: &Region) -> Value {
-    let participants: Vec<Value> = region
-        .participants()
-        .into_iter()
+    let seated = region.participants();
+    let participants: Vec<Value> = seated
+        .iter()
         .map(|p| {
             json!({
                 "slot": p.slot,
@@ -122,13 +152,13 @@ fn as_json(region: &Region) -> Value {
         .map(|o| {
             json!({
                 "name": o.name,
-                "kind": o.kind.map_or("unknown", allmende::region::ObjectKind::name),
+                "kind": o.kind.map_or("unknown", ObjectKind::name),
                 "offset": o.offset,
                 "bytes": o.length,
                 "item_bytes": o.item_size,
                 "items": o.item_count,
                 "fingerprint": format!("{:016x}", o.fingerprint),
-                "state": state_json(state(region, &o)),
+                "state": state_json(state(region, &o), &o, &seated),
             })
         })
         .collect();
@@ -146,39 +176,86 @@ fn as_json(region: &Region) -> Value {
     })
 }
 
-fn describe(state: ObjectState) -> String {
+/// The state of an object in words.
+fn describe(state: ObjectState, object: &ObjectInfo, participants: &[ParticipantInfo]) -> String {
     match state {
-        ObjectState::Mutex(mutex) if mutex.not_recoverable => "not recoverable".to_owned(),
         ObjectState::Mutex(mutex) => {
-            let holder = mutex.holder.map_or("free".to_owned(), |slot| format!("held by slot {slot}"));
-            let died = if mutex.died { ", its owner died" } else { "" };
-            let waiters = if mutex.waiters { ", waited for" } else { "" };
-            holder + died + waiters
+            let mut words = lock(mutex).to_owned();
+            if let Some(slot) = mutex.holder {
+                let pid = pid(participants, slot).map(|pid| format!(", pid {pid}")).unwrap_or_default();
+                let alive = mutex.holder_liveness.map(liveness).unwrap_or_default();
+                let _ = write!(words, " by slot {slot} ({alive}{pid})");
+            }
+            for (applies, note) in [
+                (mutex.died && !mutex.not_recoverable, ", its owner died"),
+                (mutex.poisoned, ", a holder panicked"),
+                (mutex.waiters, ", waited for"),
+            ] {
+                words.push_str(if applies { note } else { "" });
+            }
+            words
         }
-        ObjectState::Event(set) => if set { "set" } else { "not set" }.to_owned(),
+        ObjectState::Event(event) => {
+            let set = if event.set { "set" } else { "not set" };
+            format!("{set}{}", if event.waiters { ", waited for" } else { "" })
+        }
         ObjectState::Ring(ring) => {
-            let queued = ring.queued.map(|queued| format!(", {queued} queued")).unwrap_or_default();
+            let unit = unit(object);
+            let asleep = |sleeps| if sleeps { ", asleep" } else { "" };
+            let messages = match ring.queued_messages {
+                Some(1) if unit == "bytes" => " (1 message)".to_owned(),
+                Some(messages) if unit == "bytes" => format!(" ({messages} messages)"),
+                _ => String::new(),
+            };
+            let counts = match ring.published.zip(ring.queued) {
+                Some((published, queued)) => {
+                    format!(
+                        "{published} {unit} published, {} released, {queued} queued{messages}",
+                        ring.released
+                    )
+                }
+                None => {
+                    format!("{} {unit} released, changing too fast to count the queued ones", ring.released)
+                }
+            };
             format!(
-                "producer {}, consumer {}, {} released{queued}",
+                "{counts}; room for {} {unit}; producer {}{}, consumer {}{}",
+                ring.capacity,
                 role(ring.producer),
+                asleep(ring.producer_sleeps),
                 role(ring.consumer),
-                ring.released
+                asleep(ring.consumer_sleeps),
             )
         }
-        _ => "of a kind that this version does not know".to_owned(),
+        _ => "of a kind that this version does not know, or damaged".to_owned(),
     }
 }
 
-fn print(region: &Region) {
-    println!("{}: {}, {} free", region.label(), bytes(region.size()), bytes(region.free()));
-    println!("swept: {}, late wake-ups: {}", region.sweeps(), region.late_wakes());
-    println!("\nparticipants");
-    for p in region.participants() {
-        println!("  slot {:<4} {:<8} pid {:<8} {}", p.slot, liveness(p.liveness), p.pid, p.name);
+/// The region as people read it.
+fn text(region: &Region) -> String {
+    let mut text = format!("{}: {}, {} free\n", region.label(), bytes(region.size()), bytes(region.free()));
+    let _ = writeln!(text, "swept: {}, late wake-ups: {}", region.sweeps(), region.late_wakes());
+    let participants = region.participants();
+    text.push_str("\nparticipants\n");
+    for p in &participants {
+        let alive = liveness(p.liveness);
+        let _ = writeln!(text, "  slot {:<4} {alive:<8} pid {:<8} {}", p.slot, p.pid, p.name);
     }
-    println!("\nobjects");
-    for o in region.objects() {
-        let kind = o.kind.map_or("unknown", allmende::region::ObjectKind::name);
-        println!("  {:<20} {kind:<10} {:>10}  {}", o.name, bytes(o.length), describe(state(region, &o)));
+    if participants.is_empty() {
+        text.push_str("  none\n");
     }
+    text.push_str("\nobjects\n");
+    let objects = region.objects();
+    for object in &objects {
+        let kind = object.kind.map_or("unknown", ObjectKind::name);
+        let _ = writeln!(text, "  {:<20} {kind:<10} {:>10}", object.name, bytes(object.length));
+        // What it is in the middle of, on lines of its own: names and figures may be long.
+        for part in describe(state(region, object), object, &participants).split("; ") {
+            let _ = writeln!(text, "      {part}");
+        }
+    }
+    if objects.is_empty() {
+        text.push_str("  none\n");
+    }
+    text
 }

@@ -4,7 +4,7 @@ use allmende::region::{Found, FoundAs, Liveness, discover};
 use comfy_table::{Cell, Table, presets};
 use serde_json::{Value, json};
 
-use crate::show::{Format, Result, bytes, print_json};
+use crate::show::{Format, Result, bytes, print, print_json};
 
 /// What `ls` can be told.
 #[derive(clap::Args)]
@@ -19,10 +19,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let found = discover()?;
     match arguments.format {
         Format::Json => print_json(&Value::Array(found.iter().map(as_json).collect())),
-        Format::Table => {
-            print_table(&found);
-            Ok(())
-        }
+        Format::Table => print(&table(&found)),
     }
 }
 
@@ -57,10 +54,10 @@ fn as_json(found: &Found) -> Value {
     value
 }
 
-fn print_table(found: &[Found]) {
+fn table(found: &[Found]) -> String {
     if found.is_empty() {
-        println!("no regions of yours; `cargo run --release --example hello` makes one for a moment");
-        return;
+        return "no regions of yours; `cargo run --release --example hello` makes one for a moment\n"
+            .to_owned();
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -81,5 +78,5 @@ fn print_table(found: &[Found]) {
         }
         table.add_row(row);
     }
-    println!("{table}");
+    format!("{table}\n")
 }

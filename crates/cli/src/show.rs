@@ -1,7 +1,7 @@
 //! What the subcommands that show regions have in common.
 
 use std::error::Error;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Write, stdout};
 
 use serde_json::Value;
 
@@ -18,13 +18,17 @@ pub enum Format {
     Json,
 }
 
-/// Writes one JSON value to standard output; a reader that has gone (`| head`) is no error.
-pub fn print_json(value: &Value) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
-    match writeln!(std::io::stdout(), "{text}") {
+/// Writes text to standard output; a reader that has gone (`| head`) is no error.
+pub fn print(text: &str) -> Result<()> {
+    match stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Writes one JSON value to standard output, as [`print`] does.
+pub fn print_json(value: &Value) -> Result<()> {
+    print(&(serde_json::to_string_pretty(value)? + "\n"))
 }
 
 /// A number of bytes as people say it.

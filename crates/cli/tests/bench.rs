@@ -34,7 +34,7 @@ fn has_python() -> bool {
     Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 25] = [
     "transport",
     "codec",
     "access",
@@ -42,11 +42,13 @@ const FIELDS: [&str; 23] = [
     "payload_bytes",
     "payload_kind",
     "mode",
+    "rate_per_s",
     "messages",
     "p50_ns",
     "p90_ns",
     "p99_ns",
     "p999_ns",
+    "p9999_ns",
     "max_ns",
     "mean_ns",
     "messages_per_s",
@@ -69,7 +71,7 @@ fn check_row(row: &Value) {
         |field: &str, names: &[&str]| assert!(names.contains(&row[field].as_str().unwrap()), "{row}");
     one_of("access", &["touched", "descriptor"]);
     one_of("wait", &["spin", "yield", "park", "blocking"]);
-    one_of("mode", &["rtt", "oneway", "stream"]);
+    one_of("mode", &["rtt", "oneway", "paced", "stream"]);
     one_of("payload_kind", &["bytes", "f64", "records", "file"]);
     for field in FIELDS.iter().filter(|field| field.ends_with("_ns") || field.ends_with("_s")) {
         assert!(row[field].is_null() || row[field].as_f64().unwrap() > 0.0, "{field} of {row}");
@@ -77,7 +79,7 @@ fn check_row(row: &Value) {
     for field in ["payload_bytes", "messages", "slices_kept", "slices_dropped"] {
         assert!(row[field].is_u64(), "{field} of {row}");
     }
-    let percentiles = ["p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns"];
+    let percentiles = ["p50_ns", "p90_ns", "p99_ns", "p999_ns", "p9999_ns", "max_ns"];
     let given: Vec<f64> = percentiles.iter().filter_map(|field| row[field].as_f64()).collect();
     assert!(given.is_sorted(), "{row}");
     assert!(row["messages"].as_u64().unwrap() > 0, "{row}");
@@ -139,13 +141,131 @@ fn spinning_works_too() {
         "--mode",
         "rtt,stream",
         "--transport",
-        "allmende-loan,allmende-copy,raw-sync,pipe,unix,tcp",
+        "allmende-loan,allmende-copy,allmende-slots,raw-sync,pipe,unix,tcp",
         "--wait",
         "spin,yield",
     ]);
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     outcome["results"].as_array().unwrap().iter().for_each(check_row);
     assert_eq!(outcome["skipped"].as_array().unwrap().len(), 0, "{}", outcome["skipped"]);
+}
+
+#[test]
+fn a_rate_is_kept_and_times_count_from_when_messages_were_due() {
+    let transports = "allmende-loan,allmende-slots,raw-sync,futex,pipe,python-pipe,python-queue";
+    let output = run(&[
+        "bench",
+        "--seconds",
+        "4",
+        "--sizes",
+        "64",
+        "--rate",
+        "2000",
+        "--format",
+        "json",
+        "--transport",
+        transports,
+        "--wait",
+        "park,blocking",
+    ]);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = outcome["results"].as_array().unwrap();
+    rows.iter().for_each(check_row);
+    assert!(rows.iter().all(|row| row["mode"] == "paced" && row["rate_per_s"] == 2000), "{rows:?}");
+    for transport in transports.split(',').filter(|name| has_python() || !name.starts_with("python")) {
+        let row = rows.iter().find(|row| row["transport"] == transport);
+        let row = row.unwrap_or_else(|| panic!("{transport}: {}", outcome["skipped"]));
+        assert!(row["messages_per_s"].as_f64().unwrap() < 2100.0, "nothing is sent before its time: {row}");
+    }
+    let outcome = allmende(&["bench", "--rate", "5", "--mode", "rtt"]).output().unwrap();
+    assert!(!outcome.status.success() && String::from_utf8_lossy(&outcome.stderr).contains("paced"));
+}
+
+#[test]
+fn too_high_a_rate_shows_as_lateness() {
+    let output = run(&[
+        "bench",
+        "--seconds",
+        "2",
+        "--sizes",
+        "64K",
+        "--rate",
+        "1000000",
+        "--format",
+        "json",
+        "--transport",
+        "pipe",
+    ]);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row = &outcome["results"][0];
+    check_row(row);
+    // 64 GB/s through a pipe: not on any machine. A closed loop would show single times of microseconds.
+    let (kept, messages) = (row["messages_per_s"].as_f64().unwrap(), row["messages"].as_f64().unwrap());
+    assert!(kept < 900_000.0, "{row}");
+    let slices = row["slices_kept"].as_f64().unwrap() + row["slices_dropped"].as_f64().unwrap();
+    let behind = messages / slices.max(1.0) * (1e9 / kept - 1e3);
+    assert!(row["max_ns"].as_f64().unwrap() > behind / 4.0, "the last one waits for all before it: {row}");
+}
+
+#[test]
+fn what_a_killed_process_leaves_behind_is_told() {
+    let before = shared_objects();
+    let transports =
+        "allmende-loan,allmende-copy,allmende-slots,raw-sync,futex,pipe,unix,tcp,python-pipe,python-queue";
+    let arguments = [
+        "bench",
+        "--seconds",
+        "1",
+        "--sizes",
+        "64",
+        "--mode",
+        "rtt",
+        "--format",
+        "json",
+        "--transport",
+        transports,
+    ];
+    let output = run(&arguments);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let crashes = outcome["crash"].as_array().unwrap();
+    for transport in transports.split(',').filter(|name| has_python() || !name.starts_with("python")) {
+        let wanted = match transport {
+            "raw-sync" | "futex" | "python-queue" => "hangs",
+            "pipe" | "unix" | "tcp" | "python-pipe" => "end of stream",
+            _ => "told",
+        };
+        let crash = crashes.iter().find(|crash| crash["transport"] == transport);
+        let crash = crash.unwrap_or_else(|| panic!("{transport}: {crashes:?}"));
+        assert_eq!(crash["outcome"], wanted, "{crash}");
+        assert_eq!(crash["after_ms"].is_null(), wanted == "hangs", "{crash}");
+        if wanted == "told" {
+            assert_eq!(crash["said"], "the producer died");
+        }
+    }
+    assert_eq!(outcome["skipped"].as_array().unwrap().is_empty(), has_python());
+    within_ten_seconds("shared objects are left", || shared_objects().is_subset(&before));
+    let output = run(&["bench", "--seconds", "1", "--sizes", "64", "--transport", "pipe", "--no-crash"]);
+    assert!(!String::from_utf8(output.stdout).unwrap().contains("killed"));
+}
+
+#[test]
+fn interrupted_while_survivors_hang_it_leaves_nothing() {
+    let _alone = alone();
+    let before = shared_objects();
+    let arguments =
+        ["bench", "--seconds", "0.1", "--sizes", "64", "--mode", "rtt", "--transport", "raw-sync,futex"];
+    let mut bench = allmende(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // A survivor is the only one whose peer is a grandchild.
+    let mut all = Vec::new();
+    within_ten_seconds("no survivor starts", || {
+        all = descendants(bench.id());
+        let children = all.iter().filter(|id| !descendants(**id).is_empty()).count();
+        children > 0
+    });
+    assert!(Command::new("kill").args(["-INT", &bench.id().to_string()]).status().unwrap().success());
+    assert_eq!(bench.wait().unwrap().code(), Some(130));
+    within_ten_seconds("processes are left", || !all.iter().any(|id| alive(*id)));
+    within_ten_seconds("shared objects are left", || shared_objects().is_subset(&before));
 }
 
 #[test]
@@ -227,7 +347,7 @@ fn the_users_file_is_sent_and_reported() {
     ]);
     let text = String::from_utf8(output.stdout).unwrap();
     let header: Vec<&str> = text.lines().next().unwrap().split(',').collect();
-    assert_eq!(header[..23], FIELDS);
+    assert_eq!(header[..25], FIELDS);
     assert!(
         text.lines().skip(1).all(|line| line.contains(",file,") && line.split(',').count() == header.len())
     );
@@ -262,22 +382,41 @@ fn the_table_ends_in_sentences() {
 }
 
 #[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let _alone = alone();
+    let arguments =
+        ["bench", "--seconds", "0.2", "--sizes", "64", "--mode", "rtt", "--transport", "pipe", "--no-crash"];
+    let mut bench = allmende(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(bench.stdout.take());
+    let output = bench.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
 fn wrong_options_are_answered_with_the_right_ones() {
     let output = allmende(&["bench", "--transport", "telegraph"]).output().unwrap();
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("raw-sync") && text.contains("python-queue"), "{text}");
     assert!(!allmende(&["bench", "--sizes", "4X"]).output().unwrap().status.success());
-    assert!(!allmende(&["bench", "--input", "/nonexistent"]).output().unwrap().status.success());
+    for (arguments, words) in [
+        (&["--input", "/nonexistent"][..], "/nonexistent"),
+        (&["--report", "/proc/none", "--sizes", "64"], "/proc/none"),
+        (&["--transport", "allmende-slots", "--sizes", "100"], "56 or 64 bytes"),
+        (&["--transport", "futex", "--wait", "spin"], "futex: wait park"),
+    ] {
+        let output = allmende(&[&["bench"], arguments].concat()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(words), "{arguments:?}: {text}");
+    }
 }
 
-/// All descendants of a process.
+/// All descendants of a process, whichever thread started them.
 fn descendants(id: u32) -> Vec<u32> {
-    let path = format!("/proc/{id}/task/{id}/children");
-    let children: Vec<u32> = fs::read_to_string(path)
-        .unwrap_or_default()
-        .split_whitespace()
-        .filter_map(|id| id.parse().ok())
+    let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    let children: Vec<u32> = lists
+        .flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
         .collect();
     children.iter().flat_map(|child| std::iter::once(*child).chain(descendants(*child))).collect()
 }

@@ -5,26 +5,37 @@
 //! exits without giving the lock back: nothing can be created meanwhile.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::sys::mman::shm_unlink;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::error::{LabError, Result};
 
+/// How a child is ended when this process is interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// At once.
+    Kill,
+    /// By SIGTERM, upon which it tidies up what it has made; killed if that takes longer than a second.
+    Terminate,
+}
+
 /// All that is registered.
 #[derive(Debug, Default)]
 struct Registry {
-    /// Children, each the leader of a process group of its own.
-    children: BTreeSet<i32>,
+    /// Children, each the leader of a process group of its own, and how to end them.
+    children: BTreeMap<i32, End>,
     names: BTreeSet<String>,
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry { children: BTreeSet::new(), names: BTreeSet::new() });
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { children: BTreeMap::new(), names: BTreeSet::new() });
 
 fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,10 +69,10 @@ pub(crate) struct OwnedChild(Child);
 
 impl OwnedChild {
     /// Starts `command`, which must make itself the leader of a process group.
-    pub(crate) fn spawn(command: &mut Command) -> Result<Self> {
+    pub(crate) fn spawn(command: &mut Command, end: End) -> Result<Self> {
         let mut registry = registry();
         let child = command.spawn().map_err(LabError::io("starting a process"))?;
-        registry.children.insert(child.id().cast_signed());
+        registry.children.insert(child.id().cast_signed(), end);
         Ok(Self(child))
     }
 
@@ -86,6 +97,25 @@ impl Drop for OwnedChild {
     }
 }
 
+/// Asks those children to end that tidy up, and waits for them, a second at most.
+fn end_the_tidy(children: &BTreeMap<i32, End>) {
+    let mut tidy: Vec<Pid> = children
+        .iter()
+        .filter(|(_, end)| **end == End::Terminate)
+        .map(|(id, _)| Pid::from_raw(*id))
+        .collect();
+    for pid in &tidy {
+        let _ = kill(*pid, Signal::SIGTERM);
+    }
+    for _ in 0..100 {
+        tidy.retain(|pid| waitpid(*pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive));
+        if tidy.is_empty() {
+            break;
+        }
+        sleep(Duration::from_millis(10));
+    }
+}
+
 /// Makes SIGINT, SIGTERM and SIGHUP end this process without leaving anything behind.
 ///
 /// Call it early, on the first thread: threads that exist already would still take these signals the usual way.
@@ -105,7 +135,8 @@ pub fn clean_up_on_signals() -> Result<()> {
             }
         };
         let registry = registry();
-        for id in &registry.children {
+        end_the_tidy(&registry.children);
+        for id in registry.children.keys() {
             let pid = Pid::from_raw(*id);
             let _ = killpg(pid, Signal::SIGKILL);
             let _ = kill(pid, Signal::SIGKILL);

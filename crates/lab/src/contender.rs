@@ -9,11 +9,12 @@ use std::process::Stdio;
 use crate::cleanup::OwnedChild;
 use crate::clock::now_ns;
 use crate::control::{Control, Operation, Order};
-use crate::error::{LabError, Result};
+use crate::error::Result;
 use crate::floor;
 use crate::message::{Message, check};
 use crate::names::{Mode, Wait};
-use crate::peer::{ANSWER, Brief, COMMAND};
+use crate::pace::{LEAD_NS, Schedule};
+use crate::peer::{ANSWER, Brief, COMMAND, Part};
 use crate::process::spawn;
 use crate::setup::{Setup, Visit};
 use crate::transport::{Handover, Transport};
@@ -25,8 +26,10 @@ use crate::watch::Watch;
 pub(crate) struct Run {
     /// How many messages.
     pub(crate) count: u64,
-    /// How long they took together.
+    /// How long they took together; one-way and paced, the sum of their times.
     pub(crate) elapsed_ns: u64,
+    /// Paced: how long the whole took, from when the first was due, so that `count` over this is the rate.
+    pub(crate) span_ns: u64,
     /// What both processes used.
     pub(crate) usage: Usage,
 }
@@ -53,6 +56,8 @@ pub(crate) trait Contender {
 pub(crate) struct Place {
     /// Core of this process and of the peer.
     pub(crate) cores: Option<(usize, usize)>,
+    /// Messages a second in paced mode.
+    pub(crate) rate: u64,
     /// The user's file and its content.
     pub(crate) input: Option<(PathBuf, Vec<u8>)>,
 }
@@ -81,7 +86,7 @@ impl Link {
     pub(crate) fn start(setup: Option<Setup>, handover: Handover, place: &Place) -> Result<Self> {
         let (mut control, page) = Control::create(place.floor_wait())?;
         let descriptors: Vec<_> = handover.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-        let brief = Brief {
+        let part = Part::Peer(Brief {
             parent: std::process::id(),
             core: place.cores.map(|(_, far)| far),
             floor_wait: place.floor_wait(),
@@ -89,18 +94,28 @@ impl Link {
             setup,
             descriptors: descriptors.clone(),
             name: handover.name.clone(),
+            rate: place.rate,
             input: place.input.as_ref().map(|(path, _)| path.clone()),
-        };
-        let brief = serde_json::to_string(&brief).map_err(|error| LabError::Option(error.to_string()))?;
+        });
         let mut inherit = descriptors;
         inherit.push(page.as_raw_fd());
         let mut command = Command::new("/proc/self/exe");
-        command.arg(COMMAND).arg(brief).stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg(COMMAND).arg(part.to_json()?).stdin(Stdio::null()).stdout(Stdio::null());
         let child = spawn(&mut command, &inherit)?;
         control.watch = Watch::Child(child.id());
         // The far ends are the child's alone now: when it dies, ours notices.
         drop(handover);
         Ok(Self { control, flags: 0, _child: child })
+    }
+
+    /// Gives the peer a command.
+    pub(crate) fn order(&mut self, order: Order) -> Result<()> {
+        self.control.order(order)
+    }
+
+    /// When the peer that was told to crash did so.
+    pub(crate) fn died_at(&self) -> u64 {
+        self.control.last_acknowledged()
     }
 
     /// Measures the floor.
@@ -124,6 +139,8 @@ struct Native<T, M> {
     number: u64,
     /// See [`pause_ns`].
     pause_ns: u64,
+    /// Messages a second in paced mode.
+    rate: u64,
 }
 
 /// How long the receiver is left alone between two messages in one-way mode.
@@ -153,7 +170,7 @@ impl Visit for Start<'_> {
         let link = Link::start(Some(self.setup), handover, self.place)?;
         transport.watch(link.control.watch);
         let pause_ns = pause_ns(self.setup.wait);
-        Ok(Box::new(Native { transport, message, link, number: 0, pause_ns }))
+        Ok(Box::new(Native { transport, message, link, number: 0, pause_ns, rate: self.place.rate }))
     }
 }
 
@@ -207,6 +224,19 @@ impl<T: Transport, M: Message> Native<T, M> {
         Ok(sum)
     }
 
+    /// Sends each message when it is due; returns the time from when the first was due until the last was read.
+    #[inline(never)]
+    fn paced(&mut self, first: u64, count: u64) -> Result<u64> {
+        let Self { transport, message, link, rate, .. } = self;
+        let schedule = Schedule { start_ns: now_ns() + LEAD_NS, rate: *rate };
+        link.control.set_start(schedule.start_ns);
+        for index in 0..count {
+            schedule.wait_for(index, link.control.wait);
+            transport.send(|out| message.write(first + index, out))?;
+        }
+        Ok(link.control.acknowledged(first + count)?.saturating_sub(schedule.start_ns))
+    }
+
     #[inline(never)]
     fn stream(&mut self, first: u64, count: u64) -> Result<u64> {
         let Self { transport, message, .. } = self;
@@ -227,21 +257,31 @@ impl<T: Transport, M: Message> Contender for Native<T, M> {
         let operation = match mode {
             Mode::Rtt => Operation::RoundTrip,
             Mode::Oneway => Operation::OneWay,
+            Mode::Paced => Operation::Paced,
             Mode::Stream => Operation::Stream,
         };
         let first = self.number;
         self.number += count;
         self.link.control.order(Order { operation, count, first })?;
         let before = Usage::now();
+        if mode == Mode::Paced {
+            let span_ns = self.paced(first, count)? + 1_000_000_000 / self.rate;
+            let usage = Usage::now() - before + self.link.control.done()?;
+            let elapsed_ns = self.link.control.all_late(count).map(u64::from).sum();
+            if let Some(samples) = samples {
+                samples.extend(self.link.control.all_late(count));
+            }
+            return Ok(Run { count, elapsed_ns, span_ns, usage });
+        }
         let elapsed_ns = match (mode, samples) {
             (Mode::Rtt, None) => self.round_trips(first, count)?,
             (Mode::Rtt, Some(samples)) => self.timed_round_trips(first, count, samples)?,
             (Mode::Oneway, Some(samples)) => self.one_way(first, count, samples)?,
             (Mode::Oneway, None) => self.one_way(first, count, &mut Vec::new())?,
-            (Mode::Stream, _) => self.stream(first, count)?,
+            (Mode::Stream | Mode::Paced, _) => self.stream(first, count)?,
         };
         let used = Usage::now() - before;
-        Ok(Run { count, elapsed_ns, usage: used + self.link.control.done()? })
+        Ok(Run { count, elapsed_ns, span_ns: 0, usage: used + self.link.control.done()? })
     }
 
     fn peak_rss(&self) -> Option<u64> {

@@ -9,10 +9,12 @@
 //! | 256 | 64 | floor: flag of the parent | parent |
 //! | 384 | 64 | floor: flag of the peer | peer |
 //! | 512, 520 | 64 | how many messages have been read; when the last was | peer |
+//! | 640 | 64 | paced: when the first message is due; 0 before that is known | parent |
+//! | 4096 | 32 each | paced: how late each message was read | peer |
 #![forbid(unsafe_code)]
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::thread::futex;
@@ -23,7 +25,10 @@ use crate::names::Wait;
 use crate::usage::Usage;
 use crate::watch::Watch;
 
-const LENGTH: usize = 4096;
+/// The most messages of one paced command.
+pub(crate) const MOST_PACED: u64 = 8192;
+const LATE: usize = 4096;
+const LENGTH: usize = LATE + 4 * MOST_PACED as usize;
 
 /// What the peer is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +41,15 @@ pub(crate) enum Operation {
     OneWay,
     /// Read all messages and say when the last has been read.
     Stream,
+    /// Read each message and note how late it was.
+    Paced,
+    /// Read a message and be killed in the middle of sending the answer.
+    Crash,
 }
 
 impl Operation {
-    const ALL: [Self; 4] = [Self::Floor, Self::RoundTrip, Self::OneWay, Self::Stream];
+    const ALL: [Self; 6] =
+        [Self::Floor, Self::RoundTrip, Self::OneWay, Self::Stream, Self::Paced, Self::Crash];
 }
 
 /// A command: an operation, how often, and the number of the first message.
@@ -87,6 +97,7 @@ impl Control {
         self.page.word64(8).store(order.operation as u64, Ordering::Relaxed);
         self.page.word64(16).store(order.count, Ordering::Relaxed);
         self.page.word64(24).store(order.first, Ordering::Relaxed);
+        self.page.word64(640).store(0, Ordering::Relaxed);
         // Release: the command is visible before its number; pairs with the Acquire in `next`.
         self.page.word32(0).store(self.number, Ordering::Release);
         let _ = futex::wake(self.page.word32(0), futex::Flags::empty(), 1);
@@ -145,12 +156,49 @@ impl Control {
         self.state().store(u64::from(self.number) * 2 + 1, Ordering::Release);
     }
 
+    /// Parent: tells when the first message is due.
+    pub(crate) fn set_start(&self, start_ns: u64) {
+        self.page.word64(640).store(start_ns, Ordering::Release);
+    }
+
+    /// Peer: waits until it is known when the first message is due.
+    pub(crate) fn start(&self) -> Result<u64> {
+        let word = self.page.word64(640);
+        self.watch.until(self.wait, || Some(word.load(Ordering::Acquire)).filter(|start| *start > 0))
+    }
+
+    fn late(&self, index: u64) -> &AtomicU32 {
+        self.page.word32(LATE + 4 * index as usize)
+    }
+
+    /// Peer: the message of this index was read so many nanoseconds after it was due.
+    ///
+    /// # Panics
+    /// With an index of [`MOST_PACED`] or more.
+    #[inline]
+    pub(crate) fn note_late(&self, index: u64, ns: u64) {
+        // Relaxed: read by the parent after `done`, whose Acquire pairs with the Release in `finish`.
+        self.late(index).store(u32::try_from(ns).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Parent, after [`Self::done`]: how late each of `count` messages was read, in nanoseconds.
+    pub(crate) fn all_late(&self, count: u64) -> impl Iterator<Item = u32> + '_ {
+        (0..count).map(|index| self.late(index).load(Ordering::Relaxed))
+    }
+
     /// Peer: `count` messages have been read until `time`.
     #[inline]
     pub(crate) fn acknowledge(&self, count: u64, time: u64) {
         self.page.word64(520).store(time, Ordering::Relaxed);
         // Release: pairs with the Acquire in `acknowledged`.
         self.page.word64(512).store(count, Ordering::Release);
+    }
+
+    /// Parent: when the peer acknowledged last.
+    pub(crate) fn last_acknowledged(&self) -> u64 {
+        // Acquire: pairs with the Release in `acknowledge`, so that the time is the one of that count.
+        let _ = self.page.word64(512).load(Ordering::Acquire);
+        self.page.word64(520).load(Ordering::Relaxed)
     }
 
     /// Parent: waits until `count` messages have been read; returns when the last was.

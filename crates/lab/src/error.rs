@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::path::Path;
 
 /// Why a contender could not run, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +12,16 @@ pub enum LabError {
     Io {
         /// What was being done.
         what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of the user's cannot be used.
+    #[error("{action} {path}: {source}")]
+    File {
+        /// What was being done with it.
+        action: &'static str,
+        /// Its path.
+        path: String,
         /// What the system said.
         source: io::Error,
     },
@@ -41,6 +52,14 @@ pub enum LabError {
         length: usize,
         /// What there is room for.
         capacity: usize,
+    },
+    /// Slots of a fixed size hold messages of that size only.
+    #[error("a message of {length} bytes for slots of {slot} bytes: choose a size of exactly that")]
+    SlotSize {
+        /// Its length in bytes.
+        length: usize,
+        /// The size of a slot's payload.
+        slot: usize,
     },
     /// The process at the other end is gone.
     #[error("the process at the other end is gone")]
@@ -81,6 +100,12 @@ impl LabError {
     /// Wraps an error of the standard library.
     pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, source }
+    }
+
+    /// Wraps an error of the standard library that concerns a file of the user's.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::File { action, path, source }
     }
 
     /// Wraps an error number.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::crash::{Crash, Fate};
 use crate::names::{Access, CodecKind, Mode, PayloadKind, TransportKind, Wait};
 use crate::options::format_size;
 use crate::output::units::{factor, rate, time};
@@ -73,7 +74,7 @@ fn times_as_long(slow: &Row, quick: &Row) -> Option<f64> {
 const PICKLED: Key = (TransportKind::Pipe, CodecKind::Pickle, Access::Touched, Wait::Blocking);
 
 /// The finding, sentence by sentence.
-pub(crate) fn findings(rows: &[Row]) -> Vec<String> {
+pub(crate) fn findings(rows: &[Row], crashes: &[Crash]) -> Vec<String> {
     let mut sentences = Vec::new();
     let payloads: BTreeSet<PayloadKind> = rows.iter().map(|row| row.payload_kind).collect();
     for payload in payloads {
@@ -90,18 +91,48 @@ pub(crate) fn findings(rows: &[Row]) -> Vec<String> {
             }
         }
         if let Some(zero_copy) = trips.zero_copy(&[Wait::Spin, Wait::Park]) {
+            sentences.extend(typed_ring(&trips));
             sentences.extend(crossovers(&trips, zero_copy, what));
             sentences.extend(descriptors(&trips, zero_copy));
             sentences.extend(costs(&trips, zero_copy, what));
             sentences.extend(streams(&View::of(rows, payload, Mode::Stream), zero_copy, what));
         }
+        sentences.extend(paced(&View::of(rows, payload, Mode::Paced), what));
     }
     if sentences.is_empty() && !rows.is_empty() {
         sentences.push(
             "Nothing to compare: these rows hold no zero-copy contender with another beside it.".into(),
         );
     }
+    sentences.extend(killed(crashes));
     sentences
+}
+
+/// What survivors see.
+fn killed(crashes: &[Crash]) -> Option<String> {
+    let names = |fate: Fate| -> Vec<&str> {
+        crashes.iter().filter(|crash| crash.outcome == fate).map(|crash| crash.transport.name()).collect()
+    };
+    let (told, ends, hangs) = (names(Fate::Told), names(Fate::EndOfStream), names(Fate::Hangs));
+    let longest =
+        crashes.iter().filter(|crash| crash.outcome == Fate::Told).filter_map(|crash| crash.after_ms);
+    let mut parts = Vec::new();
+    if !told.is_empty() {
+        let within = time(longest.fold(0.0, f64::max) * 1e6);
+        parts.push(format!("{} said so within {within}", told.join(", ")));
+    }
+    if !ends.is_empty() {
+        parts.push(format!("{} showed an end of stream, as if it had left in good order", ends.join(", ")));
+    }
+    if !hangs.is_empty() {
+        parts.push(format!("with {} it waited for ever", hangs.join(", ")));
+    }
+    (!parts.is_empty()).then(|| {
+        format!(
+            "When a process was killed in the middle of sending, what did the one that waited for it see? {}.",
+            parts.join("; ")
+        )
+    })
 }
 
 /// How many times cheaper than pickling through a pipe, size by size.
@@ -111,7 +142,8 @@ fn against_pickle(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String>
         .into_iter()
         .filter_map(|size| {
             let (quick, slow) = (view.find(zero_copy, size)?, view.find(PICKLED, size)?);
-            let times = factor(times_as_long(slow, quick)?);
+            let doubt = if quick.doubtful() || slow.doubtful() { "?" } else { "" };
+            let times = factor(times_as_long(slow, quick)?) + doubt;
             let (quick, slow) = (time(quick.typical_ns()?), time(slow.typical_ns()?));
             Some(format!("{times} at {} ({quick} against {slow})", format_size(size)))
         })
@@ -128,13 +160,35 @@ fn against_pickle(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String>
     })
 }
 
+/// How near the typed ring comes to the floor.
+fn typed_ring(view: &View<'_>) -> Option<String> {
+    let ring = (TransportKind::AllmendeSlots, CodecKind::None, Access::Touched, Wait::Spin);
+    let parts: Vec<String> = view
+        .sizes(ring)
+        .into_iter()
+        .filter_map(|size| {
+            let row = view.find(ring, size)?;
+            let ratio = row.ratio_to_floor.filter(|_| !row.doubtful())?;
+            Some(format!("{} at {}", factor(ratio), format_size(size)))
+        })
+        .collect();
+    (!parts.is_empty()).then(|| {
+        format!(
+            "The floor is what two cores can do at best, with nothing sent but a flag. A round trip by {}, through slots of a fixed type, takes so many times as long: {}.",
+            name(ring),
+            parts.join(", ")
+        )
+    })
+}
+
 /// Up to a tenth is a draw: two runs differ by as much.
 const DRAW: f64 = 0.9;
 
 /// From which size on zero-copy wins over each other way.
 fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
-    // Another wait strategy of the same way is not another way.
-    let same = |key: &Key| (key.0, key.1) == (zero_copy.0, zero_copy.1);
+    // Another wait strategy of the same way is not another way; the typed ring has a sentence of its own.
+    let same =
+        |key: &Key| (key.0, key.1) == (zero_copy.0, zero_copy.1) || key.0 == TransportKind::AllmendeSlots;
     let others: BTreeSet<Key> =
         view.0.iter().map(|row| key(row)).filter(|key| !same(key) && key.2 == Access::Touched).collect();
     let (mut always, mut from, mut never) = (Vec::new(), Vec::new(), Vec::new());
@@ -143,7 +197,9 @@ fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
             .sizes(zero_copy)
             .into_iter()
             .filter_map(|size| {
-                Some((size, times_as_long(view.find(other, size)?, view.find(zero_copy, size)?)?))
+                let (slow, quick) = (view.find(other, size)?, view.find(zero_copy, size)?);
+                let sure = !slow.doubtful() && !quick.doubtful();
+                sure.then(|| Some((size, times_as_long(slow, quick)?))).flatten()
             })
             .collect();
         let losses = compared.iter().rposition(|(_, times)| *times < DRAW);
@@ -160,7 +216,7 @@ fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
     let mut sentences = Vec::new();
     if !always.is_empty() {
         sentences.push(format!(
-            "Zero-copy of {what} by {name} is at every size at least as quick as {}.",
+            "Zero-copy of {what} by {name} is at every size with a steady figure at least as quick as {}.",
             always.join(", ")
         ));
     }
@@ -168,7 +224,7 @@ fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
         sentences.push(format!("It is at least as quick as {}.", from.join(", ")));
     }
     if !never.is_empty() {
-        sentences.push(format!("At the greatest size it is slower than {}.", never.join(", ")));
+        sentences.push(format!("At the greatest of them it is slower than {}.", never.join(", ")));
     }
     sentences
 }
@@ -181,7 +237,7 @@ fn descriptors(view: &View<'_>, zero_copy: Key) -> Option<String> {
     let typical = |size| Some(time(view.find(key, size)?.typical_ns()?));
     let (of_small, of_large) = (typical(small)?, typical(large)?);
     let name = name(zero_copy);
-    (small < large).then(|| {
+    (16 * small <= large).then(|| {
         let (small, large) = (format_size(small), format_size(large));
         format!("Handed over by {name} without being touched, {large} take {of_large} and {small} take {of_small}.")
     })
@@ -202,7 +258,9 @@ fn costs(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
 /// Throughput against the pickled pipe and the plain pipe, at the greatest size that they share.
 fn streams(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
     let plain = (TransportKind::Pipe, CodecKind::None, Access::Touched, Wait::Blocking);
-    let size = view.sizes(zero_copy).into_iter().rfind(|size| view.find(PICKLED, *size).is_some())?;
+    let sure = |key, size| view.find(key, size).is_some_and(|row| !row.doubtful());
+    let size =
+        view.sizes(zero_copy).into_iter().rfind(|size| sure(PICKLED, *size) && sure(zero_copy, *size))?;
     let speed = |key| view.find(key, size).and_then(|row| row.bytes_per_s).map(rate);
     let (ours, theirs) = (speed(zero_copy)?, speed(PICKLED)?);
     let pipe = speed(plain).map(|speed| format!(", {speed} through a plain pipe")).unwrap_or_default();
@@ -211,6 +269,30 @@ fn streams(view: &View<'_>, zero_copy: Key, what: &str) -> Option<String> {
         format_size(size),
         name(zero_copy)
     ))
+}
+
+/// What comes of a set rate: the time that all but one in a hundred keep, counted from when each was due.
+fn paced(view: &View<'_>, what: &str) -> Option<String> {
+    let plain = (TransportKind::Pipe, CodecKind::None, Access::Touched, Wait::Blocking);
+    let quoted = [view.zero_copy(&[Wait::Spin]), view.zero_copy(&[Wait::Park]), Some(plain), Some(PICKLED)];
+    let keys: Vec<Key> = quoted.into_iter().flatten().collect();
+    let size = view.0.iter().filter(|row| keys.contains(&key(row))).map(|row| row.payload_bytes).min()?;
+    let rows: Vec<&Row> = keys.iter().filter_map(|wanted| view.find(*wanted, size)).collect();
+    let parts: Vec<String> = rows
+        .iter()
+        .filter_map(|row| {
+            let late = if row.kept_pace() { "" } else { " (it could not keep the rate)" };
+            Some(format!("{} by {}{late}", time(row.p99_ns? as f64), name(key(row))))
+        })
+        .collect();
+    let rate = rows.first()?.rate_per_s?;
+    (!parts.is_empty()).then(|| {
+        format!(
+            "With {rate} messages of {} of {what} a second, all but one in a hundred were read, counted from when each was due, within {}.",
+            format_size(size),
+            parts.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -226,11 +308,13 @@ mod tests {
             payload_bytes: size,
             payload_kind: PayloadKind::Field,
             mode: Mode::Rtt,
+            rate_per_s: None,
             messages: 1000,
             p50_ns: Some(ns),
             p90_ns: None,
             p99_ns: None,
             p999_ns: None,
+            p9999_ns: None,
             max_ns: None,
             mean_ns: Some(ns as f64),
             messages_per_s: None,
@@ -257,9 +341,12 @@ mod tests {
             row(Pipe, CodecKind::None, Wait::Blocking, 64, 200),
             row(Pipe, CodecKind::None, Wait::Blocking, 4096, 40_000),
         ];
-        let text = findings(&rows).join("\n");
+        let text = findings(&rows, &[]).join("\n");
         assert!(text.contains("100 at 64 B (300 ns against 30.0 µs), 100 at 4 KiB"), "{text}");
-        assert!(text.contains("at every size at least as quick as pipe + pickle"), "{text}");
+        assert!(
+            text.contains("at every size with a steady figure at least as quick as pipe + pickle"),
+            "{text}"
+        );
         assert!(text.contains("pipe from 4 KiB on"), "{text}");
     }
 
@@ -277,9 +364,57 @@ mod tests {
     }
 
     #[test]
+    fn the_typed_ring_stands_beside_the_floor() {
+        let rows = [56, 64].map(|size| {
+            row(TransportKind::AllmendeSlots, CodecKind::None, Wait::Spin, size, 2 * size as u64)
+        });
+        let text = findings(&rows, &[]).join("\n");
+        assert!(text.contains("so many times as long: 1.12 at 56 B, 1.28 at 64 B."), "{text}");
+    }
+
+    #[test]
+    fn a_set_rate_is_told_by_its_tail() {
+        let paced = |transport, wait, p99, kept| Row {
+            mode: Mode::Paced,
+            rate_per_s: Some(1000),
+            p99_ns: Some(p99),
+            messages_per_s: Some(kept),
+            ..row(transport, CodecKind::None, wait, 64, 100)
+        };
+        let rows = [
+            paced(TransportKind::RawSync, Wait::Spin, 700, 1000.0),
+            paced(TransportKind::Pipe, Wait::Blocking, 90_000, 500.0),
+        ];
+        let text = findings(&rows, &[]).join("\n");
+        assert!(
+            text.contains("700 ns by raw-sync (spin), 90.0 µs by pipe (it could not keep the rate)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_survivors_see_is_said() {
+        let crash = |transport, outcome, after_ms| Crash {
+            transport,
+            wait: Wait::Park,
+            outcome,
+            after_ms,
+            said: None,
+        };
+        let crashes = [
+            crash(TransportKind::AllmendeLoan, Fate::Told, Some(80.0)),
+            crash(TransportKind::AllmendeCopy, Fate::Told, Some(90.0)),
+            crash(TransportKind::RawSync, Fate::Hangs, None),
+        ];
+        let text = findings(&[], &crashes).join("\n");
+        assert!(text.contains("allmende-loan, allmende-copy said so within 90.0 ms"), "{text}");
+        assert!(text.contains("with raw-sync it waited for ever"), "{text}");
+    }
+
+    #[test]
     fn nothing_to_compare_is_said() {
         let rows = [row(TransportKind::Pipe, CodecKind::None, Wait::Blocking, 64, 200)];
-        assert!(findings(&rows)[0].starts_with("Nothing to compare"));
-        assert!(findings(&[]).is_empty());
+        assert!(findings(&rows, &[])[0].starts_with("Nothing to compare"));
+        assert!(findings(&[], &[]).is_empty());
     }
 }

@@ -10,6 +10,7 @@
 //! | [`setup`], [`message`] | a contender put together of these, compiled for itself alone |
 //! | [`peer`] | the process at the other end |
 //! | [`measure`](mod@measure) | the timing loop |
+//! | [`mod@crash`] | what a process sees when its peer is killed |
 //! | [`row`], [`output`] | what comes out |
 
 #![allow(
@@ -20,6 +21,7 @@
 )]
 
 pub mod codec;
+pub mod crash;
 pub mod error;
 pub mod measure;
 pub mod message;
@@ -38,11 +40,13 @@ mod cleanup;
 mod clock;
 mod contender;
 mod control;
+mod disturbance;
 mod finding;
 mod floor;
 mod machine;
 mod mapping;
 mod memcpy;
+mod pace;
 mod plan;
 mod process;
 mod progress;

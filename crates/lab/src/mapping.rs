@@ -1,6 +1,9 @@
 //! A memfd that two processes map: control words, flags and payload bytes.
 //!
 //! The one place of the laboratory where a mapping of its own becomes references.
+//!
+//! It is no `allmende::Region`: a region gives out objects (rings, locks), not bare words, which is what the floor and
+//! the futex slots are made of; and the floor must not rest on what is measured against it.
 
 use std::fs::File;
 use std::ops::Range;

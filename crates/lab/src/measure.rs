@@ -4,19 +4,22 @@
 //! floor, a slice of one contender, floor, and on to the next. So every contender meets every mood of the machine.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::contender::{Contender, Place, pause_ns, start};
+use crate::control::MOST_PACED;
+use crate::crash::{Crash, crashes};
+use crate::disturbance::Disturbance;
 use crate::error::{LabError, Result};
 use crate::finding::findings;
 use crate::machine::Machine;
 use crate::memcpy;
-use crate::names::Mode;
+use crate::names::{Mode, TransportKind};
 use crate::options::{Options, format_size};
-use crate::plan::{Group, groups, modes};
+use crate::plan::{Group, groups, nothing_fits};
 use crate::process::pin;
 use crate::progress::Progress;
 use crate::python;
@@ -65,6 +68,8 @@ pub struct Outcome {
     pub floor: Floor,
     /// The rows.
     pub results: Vec<Row>,
+    /// What a process saw whose peer was killed, by transport.
+    pub crash: Vec<Crash>,
     /// What did not run.
     pub skipped: Vec<Skipped>,
     /// The finding in plain sentences.
@@ -77,24 +82,25 @@ pub struct Outcome {
 /// Where the input cannot be read, nothing fits the options, or this thread cannot be pinned.
 /// Contenders that fail are noted in the outcome.
 pub fn measure(options: &Options) -> Result<Outcome> {
-    let machine = Machine::here();
+    let mut machine = Machine::here();
     let input = match &options.input {
         Some(path) => {
-            Some((path.canonicalize().map_err(LabError::io("finding the input file"))?, read_input(path)?))
+            let absolute = path.canonicalize().map_err(LabError::file("finding", path))?;
+            Some((absolute, read_input(path)?))
         }
         None => None,
     };
-    let place = Place { cores: machine.core_pair, input };
+    let place = Place { cores: machine.core_pair, rate: options.rate(), input };
     let groups = groups(options, place.input.as_ref().map(|(_, content)| content.len()));
     if groups.is_empty() {
-        return Err(LabError::Option("no contender fits these options".into()));
+        return Err(LabError::Option(nothing_fits(options)));
     }
     if let Some((near, _)) = place.cores {
         pin(near)?;
     }
     let mut run = Timing {
         place: &place,
-        modes: modes(options),
+        modes: options.modes(),
         begun: Instant::now(),
         budget: Duration::from_secs_f64(options.budget_s()),
         progress: Progress::new(groups.iter().map(|group| group.setups.len()).sum()),
@@ -104,7 +110,15 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         skipped: Vec::new(),
     };
     let memcpy_bytes_per_s = run.memcpy(&groups);
+    let disturbance = Disturbance::begin();
     run.all(&groups);
+    machine.warnings.extend(disturbance.told());
+    let crash = if options.skip_crashes {
+        Vec::new()
+    } else {
+        run.progress.say("killing a process of each kind while it sends");
+        crashes(&transports(&groups))
+    };
     run.progress.finish();
     let levels = levels(run.floors.iter().copied());
     let most =
@@ -115,12 +129,19 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         memcpy_bytes_per_s,
         levels_ns: levels.iter().map(|level| (level.low, level.high)).collect(),
     };
-    let findings = findings(&run.rows);
-    Ok(Outcome { machine, floor, results: run.rows, skipped: run.skipped, findings })
+    let findings = findings(&run.rows, &crash);
+    Ok(Outcome { machine, floor, results: run.rows, crash, skipped: run.skipped, findings })
+}
+
+/// Every transport of these groups, once.
+fn transports(groups: &[Group]) -> Vec<TransportKind> {
+    let kinds: BTreeSet<_> =
+        groups.iter().flat_map(|group| &group.setups).map(|setup| setup.transport).collect();
+    kinds.into_iter().collect()
 }
 
 fn read_input(path: &std::path::Path) -> Result<Vec<u8>> {
-    let content = std::fs::read(path).map_err(LabError::io("reading the input file"))?;
+    let content = std::fs::read(path).map_err(LabError::file("reading", path))?;
     if content.is_empty() {
         return Err(LabError::Option(format!("{} is empty: there is nothing to send", path.display())));
     }
@@ -224,7 +245,12 @@ impl Timing<'_> {
             }
         }
         if let Some(setup) = setups.first().filter(|_| late > 0) {
-            let what = format!("{late} contenders with {} of {}", format_size(setup.size), setup.payload);
+            let what = format!(
+                "{late} contender{} with {} of {}",
+                if late == 1 { "" } else { "s" },
+                format_size(setup.size),
+                setup.payload
+            );
             let reason = "no time was left: give it more with --seconds".into();
             self.skipped.push(Skipped { contender: what, reason });
         }
@@ -267,10 +293,16 @@ impl Timing<'_> {
         let mut tracks = Vec::new();
         for &mode in &self.modes {
             let pause = if mode == Mode::Oneway { pause_ns(setup.wait) as f64 } else { 0.0 };
-            let estimate_ns = warm_up(contender.as_mut(), mode)? + pause;
+            let estimate_ns = if mode == Mode::Paced {
+                // A message that takes longer than there is time for makes the slice as long as it takes.
+                warm_up(contender.as_mut(), Mode::Stream)?.max(1e9 / self.place.rate as f64)
+            } else {
+                warm_up(contender.as_mut(), mode)? + pause
+            };
             let series = Series {
                 setup: *setup,
                 mode,
+                rate: (mode == Mode::Paced).then_some(self.place.rate),
                 payload_bytes: contender.size(),
                 slices: Vec::new(),
                 peak_rss: None,
@@ -329,7 +361,10 @@ fn warm_up(contender: &mut dyn Contender, mode: Mode) -> Result<f64> {
 }
 
 /// How many messages make a slice.
-fn messages(estimate_ns: f64) -> u64 {
+fn messages(mode: Mode, estimate_ns: f64) -> u64 {
+    if mode == Mode::Paced {
+        return (LONGEST_NS / estimate_ns).clamp(1.0, MOST_PACED as f64) as u64;
+    }
     let usual = SLICE_NS / estimate_ns;
     let least = LEAST.min(LONGEST_NS / estimate_ns);
     usual.max(least).clamp(1.0, 65_536.0) as u64
@@ -338,7 +373,7 @@ fn messages(estimate_ns: f64) -> u64 {
 /// Floor, messages, floor.
 fn slice(contender: &mut dyn Contender, mode: Mode, estimate_ns: f64) -> Result<Slice> {
     let mut slice = Slice::default();
-    let count = messages(estimate_ns);
+    let count = messages(mode, estimate_ns);
     slice.floor.0 = contender.floor()?;
     let short = mode == Mode::Rtt && estimate_ns < SHORT_NS;
     if short || mode == Mode::Stream {
@@ -359,11 +394,13 @@ mod tests {
 
     #[test]
     fn slices_are_long_enough_and_not_too_long() {
-        assert_eq!(messages(100.0), 40_000);
-        assert_eq!(messages(20.0), 65_536);
-        assert_eq!(messages(50_000.0), 80);
-        assert_eq!(messages(100_000.0), 64);
-        assert_eq!(messages(1_000_000.0), 20);
-        assert_eq!(messages(5e9), 1);
+        assert_eq!(messages(Mode::Rtt, 100.0), 40_000);
+        assert_eq!(messages(Mode::Rtt, 20.0), 65_536);
+        assert_eq!(messages(Mode::Rtt, 50_000.0), 80);
+        assert_eq!(messages(Mode::Rtt, 100_000.0), 64);
+        assert_eq!(messages(Mode::Rtt, 1_000_000.0), 20);
+        assert_eq!(messages(Mode::Rtt, 5e9), 1);
+        assert_eq!(messages(Mode::Paced, 100_000.0), 200);
+        assert_eq!(messages(Mode::Paced, 1e9), 1);
     }
 }

@@ -59,6 +59,7 @@ named! {
     TransportKind ("transport") {
         AllmendeLoan = "allmende-loan", "allmende: a ring in a region, messages written and read in place";
         AllmendeCopy = "allmende-copy", "allmende: the same ring, messages copied in and out";
+        AllmendeSlots = "allmende-slots", "allmende: the typed ring, slots of 56 or 64 bytes written and read in place";
         RawSync = "raw-sync", "shared_memory + raw_sync: slots in a named mapping, mutex and events";
         Futex = "futex", "Bare slots in a memfd, woken by futex";
         Pipe = "pipe", "Two anonymous pipes";
@@ -113,6 +114,7 @@ named! {
     Mode ("mode") {
         Rtt = "rtt", "Closed loop: a message there, an answer of the same size back";
         Oneway = "oneway", "A message there; the time until it was read in full";
+        Paced = "paced", "Open loop: messages sent at a set rate; the time from when each was due until it was read";
         Stream = "stream", "Messages one after the other as fast as they go";
     }
 }
@@ -120,7 +122,7 @@ named! {
 impl TransportKind {
     /// Whether messages lie where both processes see them, so that they can be written and read in place.
     pub const fn in_place(self) -> bool {
-        matches!(self, Self::AllmendeLoan | Self::RawSync | Self::Futex)
+        matches!(self, Self::AllmendeLoan | Self::AllmendeSlots | Self::RawSync | Self::Futex)
     }
 
     /// Whether a CPython at each end does the work.
@@ -131,7 +133,9 @@ impl TransportKind {
     /// The wait strategies that it knows.
     pub const fn waits(self) -> &'static [Wait] {
         match self {
-            Self::AllmendeLoan | Self::AllmendeCopy => &[Wait::Spin, Wait::Yield, Wait::Park],
+            Self::AllmendeLoan | Self::AllmendeCopy | Self::AllmendeSlots => {
+                &[Wait::Spin, Wait::Yield, Wait::Park]
+            }
             Self::RawSync => &[Wait::Spin, Wait::Park],
             Self::Futex => &[Wait::Park],
             Self::Pipe | Self::Unix | Self::Tcp => &[Wait::Spin, Wait::Yield, Wait::Blocking],

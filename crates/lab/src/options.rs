@@ -23,11 +23,20 @@ pub struct Options {
     pub waits: Vec<Wait>,
     /// Which modes.
     pub modes: Vec<Mode>,
+    /// How many messages a second are sent in [`Mode::Paced`].
+    pub rate: Option<u64>,
+    /// Leave out what happens when a process is killed.
+    pub skip_crashes: bool,
     /// How long to measure.
     pub seconds: Option<f64>,
     /// The user's file, to be cut into messages.
     pub input: Option<PathBuf>,
 }
+
+/// Messages a second in [`Mode::Paced`], if not told.
+const USUAL_RATE: u64 = 10_000;
+/// Greatest rate: beyond it the clock itself cannot keep the pace.
+pub const GREATEST_RATE: u64 = 10_000_000;
 
 /// Greatest message size.
 const LARGEST: usize = 1 << 30;
@@ -55,9 +64,14 @@ pub fn parse_size(text: &str) -> Result<usize> {
         .ok_or_else(|| LabError::Option(format!("{text}: sizes go from 8 bytes to 1G; write 64, 4K or 1M")))
 }
 
-/// Writes a size as people read it: `64 B`, `4 KiB`, `1 MiB`.
+/// Writes a size as people read it: `64 B`, `4 KiB`, `1 MiB`; a little less than a round one as `≈4 KiB`.
 pub fn format_size(bytes: usize) -> String {
+    // Records fill a message as far as whole ones go.
+    let round = bytes.next_power_of_two();
     match bytes {
+        _ if bytes > 1 << 10 && bytes != round && bytes >= round - round / 200 => {
+            format!("≈{}", format_size(round))
+        }
         _ if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
         _ if bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
         _ => format!("{bytes} B"),
@@ -65,15 +79,38 @@ pub fn format_size(bytes: usize) -> String {
 }
 
 impl Options {
+    /// Messages a second in [`Mode::Paced`].
+    pub fn rate(&self) -> u64 {
+        self.rate.unwrap_or(USUAL_RATE).clamp(1, GREATEST_RATE)
+    }
+
+    /// The modes to run: all closed loops and streams, if not told; a rate alone means [`Mode::Paced`].
+    pub fn modes(&self) -> Vec<Mode> {
+        match (self.modes.is_empty(), self.rate, self.quick) {
+            (false, ..) => self.modes.clone(),
+            (true, Some(_), _) => vec![Mode::Paced],
+            (true, None, true) => vec![Mode::Rtt, Mode::Stream],
+            (true, None, false) => vec![Mode::Rtt, Mode::Oneway, Mode::Stream],
+        }
+    }
+
     /// How long to measure, in seconds: a little less than half a minute or three minutes, if not told.
     pub fn budget_s(&self) -> f64 {
-        self.seconds.unwrap_or(if self.quick { 24.0 } else { 155.0 })
+        self.seconds.unwrap_or(if self.quick { 21.0 } else { 150.0 })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_means_the_paced_mode() {
+        let options = Options { rate: Some(500), ..Options::default() };
+        assert_eq!((options.modes(), options.rate()), (vec![Mode::Paced], 500));
+        assert!(!Options::default().modes().contains(&Mode::Paced), "it is for those who ask");
+        assert_eq!(Options { rate: Some(0), ..Options::default() }.rate(), 1);
+    }
 
     #[test]
     fn sizes() {
@@ -89,5 +126,7 @@ mod tests {
         assert_eq!(format_size(65536), "64 KiB");
         assert_eq!(format_size(16 << 20), "16 MiB");
         assert_eq!(format_size(1500), "1500 B");
+        assert_eq!(format_size(65_517), "≈64 KiB");
+        assert_eq!(format_size(4000), "4000 B");
     }
 }

@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::now_ns;
 use crate::control::{Control, Operation, Order};
+use crate::crash::survive;
 use crate::error::{LabError, Result};
 use crate::floor;
 use crate::message::{Message, check};
 use crate::names::Wait;
+use crate::pace::Schedule;
 use crate::payload::VARIANTS;
 use crate::process::{inherited, pin};
 use crate::setup::{Setup, Visit};
@@ -23,11 +25,32 @@ use crate::transport::{Handover, Transport};
 use crate::usage::{Usage, peak_rss};
 use crate::watch::Watch;
 
-/// The hidden subcommand that makes a process a peer; its one argument is a `Brief` in JSON.
+/// The hidden subcommand that makes a process a peer; its one argument is a `Part` in JSON.
 pub const COMMAND: &str = "bench-peer";
 
 /// An answer is of another variant than its question, so that a sender that reads its own message is found out.
 pub(crate) const ANSWER: u64 = VARIANTS / 2;
+
+/// Which part a process plays.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Part {
+    /// The far end of a contender.
+    Peer(Brief),
+    /// The near end of a connection whose far end is killed.
+    Survivor {
+        /// Who started it.
+        parent: u32,
+        /// The connection.
+        setup: Setup,
+    },
+}
+
+impl Part {
+    /// As the hidden subcommand's argument.
+    pub(crate) fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| LabError::Option(error.to_string()))
+    }
+}
 
 /// What a peer needs to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,6 +69,8 @@ pub(crate) struct Brief {
     pub(crate) descriptors: Vec<RawFd>,
     /// Name of the transport's shared object.
     pub(crate) name: Option<String>,
+    /// Messages a second in paced mode.
+    pub(crate) rate: u64,
     /// The user's file, for payloads cut from it.
     pub(crate) input: Option<PathBuf>,
 }
@@ -54,9 +79,14 @@ pub(crate) struct Brief {
 ///
 /// # Errors
 /// Where the brief makes no sense, the transport fails, or a message arrives garbled.
-pub fn run(brief: &str) -> Result<()> {
-    let brief: Brief =
-        serde_json::from_str(brief).map_err(|error| LabError::Option(format!("{COMMAND}: {error}")))?;
+pub fn run(part: &str) -> Result<()> {
+    match serde_json::from_str(part).map_err(|error| LabError::Option(format!("{COMMAND}: {error}")))? {
+        Part::Peer(brief) => serve(brief),
+        Part::Survivor { parent, setup } => survive(parent, setup),
+    }
+}
+
+fn serve(brief: Brief) -> Result<()> {
     if parent_id() != brief.parent {
         return Err(LabError::PeerGone);
     }
@@ -74,7 +104,7 @@ pub fn run(brief: &str) -> Result<()> {
     let mut host = Host { control, flags: 0 };
     let end = match brief.setup {
         None => host.serve(|_, _| Ok(())),
-        Some(setup) => setup.visit(&file, Serve { host, setup, handover }),
+        Some(setup) => setup.visit(&file, Serve { host, setup, handover, rate: brief.rate }),
     };
     match end {
         Err(LabError::PeerGone) => Ok(()),
@@ -111,6 +141,7 @@ struct Serve {
     host: Host,
     setup: Setup,
     handover: Handover,
+    rate: u64,
 }
 
 impl Visit for Serve {
@@ -120,7 +151,11 @@ impl Visit for Serve {
         let shape = self.setup.shape(message.capacity());
         let mut transport = T::attach(&shape, self.handover)?;
         transport.watch(self.host.control.watch);
-        self.host.serve(|control, order| carry_out(control, order, &mut transport, &mut message))
+        let rate = self.rate;
+        self.host.serve(|control, order| match order.operation {
+            Operation::Paced => paced(control, order, rate, &mut transport, &mut message),
+            _ => carry_out(control, order, &mut transport, &mut message),
+        })
     }
 }
 
@@ -137,11 +172,35 @@ fn carry_out<T: Transport, M: Message>(
         match order.operation {
             Operation::RoundTrip => transport.send(|out| message.write(number + ANSWER, out))?,
             Operation::OneWay => control.acknowledge(number + 1, now_ns()),
-            Operation::Stream | Operation::Floor => {}
+            Operation::Crash => {
+                control.acknowledge(number + 1, now_ns());
+                transport.die_sending()?;
+            }
+            Operation::Stream | Operation::Floor | Operation::Paced => {}
         }
     }
     if order.operation == Operation::Stream {
         control.acknowledge(order.first + order.count, now_ns());
     }
+    Ok(())
+}
+
+/// Reads messages that come at a set rate and notes how long after it was due each was read in full.
+#[inline(never)]
+fn paced<T: Transport, M: Message>(
+    control: &Control,
+    order: Order,
+    rate: u64,
+    transport: &mut T,
+    message: &mut M,
+) -> Result<()> {
+    let schedule = Schedule { start_ns: control.start()?, rate };
+    let mut now = schedule.start_ns;
+    for index in 0..order.count {
+        transport.receive(|bytes| check(message, order.first + index, bytes))?;
+        now = now_ns();
+        control.note_late(index, now.saturating_sub(schedule.due(index)));
+    }
+    control.acknowledge(order.first + order.count, now);
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Which contenders run at which sizes.
 #![forbid(unsafe_code)]
 
-use crate::names::{Access, CodecKind, Mode, PayloadKind, TransportKind, Wait};
+use crate::names::{Access, CodecKind, PayloadKind, TransportKind, Wait};
 use crate::options::Options;
 use crate::setup::Setup;
+use crate::transport::allmende_slots;
 
 /// Contenders that are compared with one another: the same payload of the same size.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,20 +22,13 @@ impl Group {
 }
 
 /// Sizes of the usual choice.
-const QUICK_SIZES: [usize; 4] = [64, 4 << 10, 64 << 10, 1 << 20];
-const FULL_SIZES: [usize; 8] = [8, 64, 512, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 64 << 20];
+const QUICK_SIZES: [usize; 5] = [56, 64, 4 << 10, 64 << 10, 1 << 20];
+const FULL_SIZES: [usize; 9] = [8, 56, 64, 512, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 64 << 20];
 const RECORD_SIZES: [usize; 4] = [512, 4 << 10, 64 << 10, 1 << 20];
+/// Messages of this size fill a cache line together with their stamp: shared memory alone tells the difference.
+const LINE: usize = 56;
 /// Codecs are left out above this size unless asked for: they take seconds a message.
 const LARGEST_ENCODED: usize = 16 << 20;
-
-/// The modes to run.
-pub(crate) fn modes(options: &Options) -> Vec<Mode> {
-    match (options.modes.is_empty(), options.quick) {
-        (false, _) => options.modes.clone(),
-        (true, true) => vec![Mode::Rtt, Mode::Stream],
-        (true, false) => Mode::ALL.to_vec(),
-    }
-}
 
 /// The groups to run, small messages first. `file_length` is the length of the user's file.
 pub(crate) fn groups(options: &Options, file_length: Option<usize>) -> Vec<Group> {
@@ -82,20 +76,49 @@ fn all(payload: PayloadKind, size: usize) -> impl Iterator<Item = Setup> {
         (true, CodecKind::None) => &[Access::Touched, Access::Descriptor][..],
         _ => &[Access::Touched],
     };
-    TransportKind::ALL.iter().flat_map(move |&transport| {
-        codecs(transport).iter().flat_map(move |&codec| {
-            accesses(transport, codec).iter().flat_map(move |&access| {
-                transport.waits().iter().map(move |&wait| Setup {
-                    transport,
-                    codec,
-                    access,
-                    wait,
-                    payload,
-                    size,
+    TransportKind::ALL
+        .iter()
+        .flat_map(move |&transport| {
+            codecs(transport).iter().flat_map(move |&codec| {
+                accesses(transport, codec).iter().flat_map(move |&access| {
+                    transport.waits().iter().map(move |&wait| Setup {
+                        transport,
+                        codec,
+                        access,
+                        wait,
+                        payload,
+                        size,
+                    })
                 })
             })
         })
-    })
+        .filter(|setup| setup.transport != TransportKind::AllmendeSlots || fits_slots(setup))
+}
+
+/// Whether the typed ring has a payload type for these messages.
+fn fits_slots(setup: &Setup) -> bool {
+    setup.codec == CodecKind::None
+        && setup.access == Access::Touched
+        && setup.payload != PayloadKind::Records
+        && allmende_slots::SIZES.contains(&setup.size)
+}
+
+/// Why no contender fits, in a sentence: what the chosen transports can do.
+pub(crate) fn nothing_fits(options: &Options) -> String {
+    let chosen = if options.transports.is_empty() { TransportKind::ALL } else { &options.transports };
+    let can = |transport: &TransportKind| {
+        let waits: Vec<&str> = transport.waits().iter().map(|wait| wait.name()).collect();
+        let more = match transport {
+            TransportKind::AllmendeSlots => ", messages of 56 or 64 bytes, no codec, no records",
+            _ if transport.is_python() => ", codec pickle only",
+            _ => "",
+        };
+        format!("{transport}: wait {}{more}", waits.join(" or "))
+    };
+    format!(
+        "no contender fits these options. What there is: {}",
+        chosen.iter().map(can).collect::<Vec<_>>().join("; ")
+    )
 }
 
 /// Whether the user has chosen contenders.
@@ -121,12 +144,15 @@ fn wanted(setup: &Setup, options: &Options) -> bool {
 
 /// The wait strategies that run without being asked for.
 fn usual_wait(setup: &Setup) -> bool {
-    setup.transport.in_place() || setup.wait == Wait::Blocking
+    setup.wait == Wait::Blocking || !setup.transport.waits().contains(&Wait::Blocking)
 }
 
 /// The usual choice.
 fn usual(setup: &Setup, options: &Options) -> bool {
     let &Setup { transport, codec, access, wait, payload, size, .. } = setup;
+    if size == LINE && !(transport.in_place() && codec == CodecKind::None && access == Access::Touched) {
+        return false;
+    }
     let first_wait = transport.waits().first() == Some(&wait);
     if access == Access::Descriptor {
         return first_wait && payload != PayloadKind::Records;
@@ -161,17 +187,49 @@ mod tests {
         for quick in [true, false] {
             let options = Options { quick, ..Options::default() };
             let groups = groups(&options, None);
-            for group in
-                groups.iter().filter(|group| group.payload == PayloadKind::Field && group.size <= 1 << 20)
-            {
+            for group in groups.iter().filter(|group| {
+                group.payload == PayloadKind::Field && group.size <= 1 << 20 && group.size != LINE
+            }) {
                 for transport in TransportKind::ALL {
-                    assert!(group.setups.iter().any(|setup| setup.transport == *transport), "{transport}");
+                    let runs = group.setups.iter().any(|setup| setup.transport == *transport);
+                    let slots = *transport == TransportKind::AllmendeSlots && group.size != 64;
+                    assert_eq!(runs, !slots, "{transport} at {}", group.size);
                 }
                 for codec in CodecKind::ALL {
                     assert!(group.setups.iter().any(|setup| setup.codec == *codec), "{codec}");
                 }
             }
             assert!(groups.iter().all(|group| group.weight() > 0.0));
+        }
+    }
+
+    #[test]
+    fn the_typed_ring_runs_at_the_sizes_of_its_slots() {
+        let options = Options { transports: vec![TransportKind::AllmendeSlots], ..Options::default() };
+        let groups = groups(&options, None);
+        assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), allmende_slots::SIZES);
+        let line = super::groups(&Options::default(), None).into_iter().find(|group| group.size == LINE);
+        assert!(line.unwrap().setups.iter().all(|setup| setup.transport.in_place()));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_explained() {
+        let transports = vec![TransportKind::AllmendeSlots];
+        let options = Options { transports, sizes: vec![100], ..Options::default() };
+        assert!(groups(&options, None).is_empty());
+        let text = nothing_fits(&options);
+        assert!(
+            text.contains("allmende-slots: wait spin or yield or park, messages of 56 or 64 bytes"),
+            "{text}"
+        );
+        assert!(!text.contains("tcp"), "{text}");
+    }
+
+    #[test]
+    fn every_transport_can_be_chosen_by_its_name_alone() {
+        for &transport in TransportKind::ALL {
+            let options = Options { transports: vec![transport], ..Options::default() };
+            assert!(!groups(&options, None).is_empty(), "{transport}");
         }
     }
 
@@ -191,7 +249,7 @@ mod tests {
     #[test]
     fn the_file_bounds_the_sizes() {
         let groups = groups(&Options { quick: true, ..Options::default() }, Some(5000));
-        assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), [64, 4096, 5000]);
+        assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), [56, 64, 4096, 5000]);
         assert!(groups.iter().all(|group| group.payload == PayloadKind::File));
     }
 }

@@ -6,14 +6,21 @@ use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::cleanup::OwnedChild;
+use crate::cleanup::{End, OwnedChild};
 use crate::error::{LabError, Result};
 
-/// Starts `command` in a process group of its own, so that it inherits `descriptors` under their present numbers and
-/// gets SIGKILL when the calling thread ends.
+/// Starts `command` as [`prepare`] says.
 pub(crate) fn spawn(command: &mut Command, descriptors: &[RawFd]) -> Result<OwnedChild> {
+    prepare(command, descriptors);
+    OwnedChild::spawn(command, End::Kill)
+}
+
+/// Prepares `command` to start in a process group of its own, to inherit `descriptors` under their present numbers, and
+/// to get SIGKILL when the thread ends that starts it.
+pub(crate) fn prepare(command: &mut Command, descriptors: &[RawFd]) {
     let descriptors = descriptors.to_vec();
     let parent = std::process::id();
     command.process_group(0);
@@ -33,7 +40,15 @@ pub(crate) fn spawn(command: &mut Command, descriptors: &[RawFd]) -> Result<Owne
     };
     // SAFETY: between fork and exec only system calls are made (fcntl, prctl, getppid): nothing is allocated or locked.
     unsafe { command.pre_exec(prepare) };
-    OwnedChild::spawn(command)
+}
+
+/// Ends this process as a crash does: nothing is given back.
+pub(crate) fn die() -> ! {
+    let _ = kill(Pid::this(), Signal::SIGKILL);
+    loop {
+        // The signal is on its way.
+        std::thread::yield_now();
+    }
 }
 
 /// Takes over a descriptor that this process inherited under a number.

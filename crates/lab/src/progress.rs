@@ -25,6 +25,11 @@ impl Progress {
         self.0.inc(1);
     }
 
+    /// What is going on beside the contenders.
+    pub(crate) fn say(&self, what: &'static str) {
+        self.0.set_message(what);
+    }
+
     pub(crate) fn finish(&self) {
         self.0.finish_and_clear();
     }

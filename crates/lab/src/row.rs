@@ -20,8 +20,10 @@ pub struct Row {
     pub payload_bytes: usize,
     /// What the messages consisted of.
     pub payload_kind: PayloadKind,
-    /// Round trip, one way or stream.
+    /// Round trip, one way, paced or stream.
     pub mode: Mode,
+    /// Messages a second that were due, in paced mode.
+    pub rate_per_s: Option<u64>,
     /// How many messages count; in round trips, how many exchanges.
     pub messages: u64,
     /// Half of the messages took at most this time.
@@ -32,11 +34,13 @@ pub struct Row {
     pub p99_ns: Option<u64>,
     /// All but one in a thousand took at most this time.
     pub p999_ns: Option<u64>,
+    /// All but one in ten thousand took at most this time.
+    pub p9999_ns: Option<u64>,
     /// The longest time.
     pub max_ns: Option<u64>,
     /// Mean time; of short messages measured over many at once, so that it holds no look at the clock.
     pub mean_ns: Option<f64>,
-    /// Messages (or exchanges) a second: the median over the slices that count.
+    /// Messages (or exchanges) a second: the median over the slices that count; paced, the rate that was kept.
     pub messages_per_s: Option<f64>,
     /// Payload bytes a second; of round trips, in both directions together.
     pub bytes_per_s: Option<f64>,
@@ -62,5 +66,15 @@ impl Row {
     /// The typical time: the median; where there are too few samples for one, the mean.
     pub fn typical_ns(&self) -> Option<f64> {
         self.p50_ns.map(|ns| ns as f64).or(self.mean_ns)
+    }
+
+    /// Whether so few slices count that one of them, disturbed by another process, may be the figure.
+    pub fn doubtful(&self) -> bool {
+        self.slices_kept < 3
+    }
+
+    /// Whether messages were read as fast as they were due; outside of paced mode nothing is due.
+    pub fn kept_pace(&self) -> bool {
+        self.rate_per_s.zip(self.messages_per_s).is_none_or(|(due, kept)| kept >= 0.9 * due as f64)
     }
 }

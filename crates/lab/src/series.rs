@@ -95,6 +95,8 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 pub(crate) struct Series {
     pub(crate) setup: Setup,
     pub(crate) mode: Mode,
+    /// Messages a second that are due in paced mode.
+    pub(crate) rate: Option<u64>,
     /// Size of the content as the messages have it; records cannot have every size.
     pub(crate) payload_bytes: usize,
     pub(crate) slices: Vec<Slice>,
@@ -131,10 +133,15 @@ impl Series {
         let mean = (counted > 0).then(|| elapsed as f64 / counted as f64);
         // The median over slices: one that another process disturbed does not count for all.
         let usual = median(kept.iter().filter_map(|slice| slice.mean())).filter(|mean| *mean > 0.0);
-        let rate = usual.filter(|_| self.mode != Mode::Oneway).map(|mean| 1e9 / mean);
+        let rate = match self.mode {
+            Mode::Rtt | Mode::Stream => usual.map(|mean| 1e9 / mean),
+            Mode::Paced => median(best.iter().map(|run| run.count as f64 * 1e9 / run.span_ns.max(1) as f64)),
+            Mode::Oneway => None,
+        };
         let directions = if self.mode == Mode::Rtt { 2.0 } else { 1.0 };
-        // In one-way mode this process waits for the acknowledgement beside the transport: its costs say nothing.
-        let costs = self.mode != Mode::Oneway && messages > 0;
+        // One-way and paced, this process waits beside the transport, for the acknowledgement or for the clock: its
+        // costs say nothing.
+        let costs = matches!(self.mode, Mode::Rtt | Mode::Stream) && messages > 0;
         let percentiles = Percentiles::of(kept.iter().flat_map(|slice| &slice.samples));
         Row {
             transport: self.setup.transport,
@@ -144,11 +151,13 @@ impl Series {
             payload_bytes: self.payload_bytes,
             payload_kind: self.setup.payload,
             mode: self.mode,
+            rate_per_s: self.rate,
             messages,
             p50_ns: percentiles.at(0.5),
             p90_ns: percentiles.at(0.9),
             p99_ns: percentiles.at(0.99),
             p999_ns: percentiles.at(0.999),
+            p9999_ns: percentiles.at(0.9999),
             max_ns: percentiles.max(),
             mean_ns: mean,
             messages_per_s: rate,
@@ -207,13 +216,14 @@ mod tests {
             payload: PayloadKind::Bytes,
             size: 64,
         };
-        Series { setup, mode: Mode::Rtt, payload_bytes: 64, slices, peak_rss: Some(1) }
+        Series { setup, mode: Mode::Rtt, rate: None, payload_bytes: 64, slices, peak_rss: Some(1) }
     }
 
     fn slice(floor: (f64, f64), mean: u64) -> Slice {
         let run = Run {
             count: 100,
             elapsed_ns: 100 * mean,
+            span_ns: 0,
             usage: Usage { cpu_ns: 100_000, switches: 200, faults: 0 },
         };
         Slice { floor, plain: None, timed: Some(run), samples: vec![mean as u32; 100] }
@@ -268,6 +278,22 @@ mod tests {
     }
 
     #[test]
+    fn a_paced_row_tells_the_rate_that_was_kept() {
+        let paced = |span_ns| {
+            let mut slice = slice((100.0, 100.0), 500);
+            slice.timed = slice.timed.map(|run| Run { span_ns, ..run });
+            Series { mode: Mode::Paced, rate: Some(1000), ..series(vec![slice]) }.row(None)
+        };
+        let row = paced(100_000_000);
+        assert_eq!(
+            (row.rate_per_s, row.messages_per_s, row.mean_ns),
+            (Some(1000), Some(1000.0), Some(500.0))
+        );
+        assert!(row.kept_pace());
+        assert!(!paced(200_000_000).kept_pace());
+    }
+
+    #[test]
     fn percentiles_need_ten_samples_beyond() {
         let samples: Vec<u32> = (1..=1000).collect();
         let all = Percentiles::of(samples.iter());
@@ -275,6 +301,9 @@ mod tests {
         assert_eq!(all.at(0.99), Some(990));
         assert_eq!(all.at(0.999), None);
         assert_eq!(all.max(), Some(1000));
+        let many: Vec<u32> = (1..=100_000).collect();
+        assert_eq!(Percentiles::of(many.iter()).at(0.9999).map(|ns| ns / 100), Some(1000));
+        assert_eq!(Percentiles::of(many[1..].iter()).at(0.9999), None);
         let few = Percentiles::of(samples[..19].iter());
         assert_eq!(few.at(0.5), None);
         assert_eq!(Percentiles::of([].iter()).max(), None);

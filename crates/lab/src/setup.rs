@@ -15,8 +15,14 @@ use crate::names::{Access, CodecKind, PayloadKind, TransportKind, Wait};
 use crate::payload::{Payload, bytes::Bytes, field::Field, file::FileMessages, records::Records};
 use crate::transport::{Shape, Transport};
 use crate::transport::{
-    allmende_copy::AllmendeCopy, allmende_loan::AllmendeLoan, futex::Futex, pipe::Pipe, raw_sync::RawSync,
-    tcp::Tcp, unix::Unix,
+    allmende_copy::AllmendeCopy,
+    allmende_loan::AllmendeLoan,
+    allmende_slots::{AllmendeSlots, Line, TwoLines},
+    futex::Futex,
+    pipe::Pipe,
+    raw_sync::RawSync,
+    tcp::Tcp,
+    unix::Unix,
 };
 
 /// One contender at one message size.
@@ -89,6 +95,11 @@ impl Setup {
         match self.transport {
             TransportKind::AllmendeLoan => visitor.visit::<AllmendeLoan, M>(message),
             TransportKind::AllmendeCopy => visitor.visit::<AllmendeCopy, M>(message),
+            TransportKind::AllmendeSlots if self.size == size_of::<Line>() => {
+                visitor.visit::<AllmendeSlots<Line>, M>(message)
+            }
+            // Another size is refused when the slots are made.
+            TransportKind::AllmendeSlots => visitor.visit::<AllmendeSlots<TwoLines>, M>(message),
             TransportKind::RawSync => visitor.visit::<RawSync, M>(message),
             TransportKind::Futex => visitor.visit::<Futex, M>(message),
             TransportKind::Pipe => visitor.visit::<Pipe, M>(message),

@@ -1,6 +1,7 @@
 //! Output of a run: table, JSON, CSV, HTML report.
 #![forbid(unsafe_code)]
 
+mod columns;
 pub mod csv;
 pub mod json;
 mod plot;

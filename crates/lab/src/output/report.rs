@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
+
 use super::plot::{Axes, COLOURS, Line, colour, draw};
 use super::table::{Key, contenders, is_of};
 use super::units::{factor, rate, time};
@@ -21,11 +23,21 @@ use crate::row::Row;
 const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1150px;margin:2em auto;padding:0 1em;color:#222}\
 figure{margin:1em 0;display:flex;flex-wrap:wrap;gap:1em;align-items:center}svg{max-width:100%;height:auto}\
 ul.key{list-style:none;padding:0;margin:0;font-size:13px}ul.key b{display:inline-block;width:1.6em;height:.5em;margin-right:.5em}\
-table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}\
-td:first-child,th:first-child{text-align:left}.mind{color:#a04000}";
+table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto}td,th{white-space:nowrap;padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}\
+td:first-child,th:first-child,td.text{text-align:left}.mind{color:#a04000}";
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Makes the report's directory, if need be. To be called before a long measurement, rather than fail after it.
+///
+/// # Errors
+/// Where it cannot be made or written to.
+pub fn prepare(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).map_err(LabError::file("making the directory", directory))?;
+    access(directory, AccessFlags::W_OK)
+        .map_err(|errno| LabError::file("writing into the directory", directory)(errno.into()))
 }
 
 /// Writes `index.html`, `results.json` and `results.csv` into `directory`, which is made if need be; returns the
@@ -34,16 +46,15 @@ fn escape(text: &str) -> String {
 /// # Errors
 /// Where a file cannot be written.
 pub fn write(outcome: &Outcome, directory: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(directory).map_err(LabError::io("making the report's directory"))?;
+    prepare(directory)?;
     let create = |name: &str| {
-        File::create(directory.join(name))
-            .map(BufWriter::new)
-            .map_err(LabError::io("making a file of the report"))
+        let path = directory.join(name);
+        File::create(&path).map(BufWriter::new).map_err(LabError::file("making", &path))
     };
     json::write(outcome, create("results.json")?)?;
     csv::write(outcome, create("results.csv")?)?;
     let path = directory.join("index.html");
-    fs::write(&path, page(outcome)?).map_err(LabError::io("writing the report"))?;
+    fs::write(&path, page(outcome)?).map_err(LabError::file("writing", &path))?;
     Ok(path)
 }
 
@@ -74,6 +85,15 @@ fn page(outcome: &Outcome) -> Result<String> {
             plots(&mut html, &rows)?;
         }
     }
+    if !outcome.crash.is_empty() {
+        html.push_str("<h2>The other process is killed while it sends: what is seen</h2><table>");
+        for crash in &outcome.crash {
+            let line = escape(&crash.line());
+            let _ =
+                write!(html, "<tr><td>{} ({})<td class=\"text\">{line}</tr>", crash.transport, crash.wait);
+        }
+        html.push_str("</table>");
+    }
     html.push_str("<h2>Rows</h2>");
     rows(&mut html, &outcome.results);
     for skipped in &outcome.skipped {
@@ -91,7 +111,11 @@ fn page(outcome: &Outcome) -> Result<String> {
 /// The plots of one payload.
 fn plots(html: &mut String, rows: &[&Row]) -> Result<()> {
     let keys = contenders(rows.iter().copied());
-    for (mode, title) in [(Mode::Rtt, "Round trip"), (Mode::Oneway, "One way, until read in full")] {
+    for (mode, title) in [
+        (Mode::Rtt, "Round trip"),
+        (Mode::Oneway, "One way, until read in full"),
+        (Mode::Paced, "Paced, from when a message was due until it was read"),
+    ] {
         let axes = Axes {
             title: format!("{title}: median against size"),
             x: "size of a message",
@@ -114,34 +138,33 @@ fn plots(html: &mut String, rows: &[&Row]) -> Result<()> {
     };
     figure(html, &axes, &keys, &by_size(rows, &keys, of))?;
 
-    let sizes: BTreeSet<usize> = rows.iter().map(|row| row.payload_bytes).collect();
-    for size in sizes {
-        let title = format!("Round trip of {}: percentiles", format_size(size));
-        let axes = Axes {
-            title,
-            x: "percentile",
-            y: "time",
-            figure: time,
-            places: &["p50", "p90", "p99", "p99.9", "max"],
-        };
-        let lines: Vec<Line> = keys
-            .iter()
-            .enumerate()
-            .filter_map(|(index, key)| {
-                let row = rows
-                    .iter()
-                    .find(|row| row.mode == Mode::Rtt && row.payload_bytes == size && is_of(row, *key))?;
-                let places = [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.max_ns];
-                let points = (1_u8..)
-                    .zip(places)
-                    .filter_map(|(place, ns)| Some((f64::from(place), ns? as f64)))
-                    .collect();
-                Some(Line { index, points })
-            })
-            .collect();
-        figure(html, &axes, &keys, &lines)?;
+    for (mode, title) in [(Mode::Rtt, "Round trip"), (Mode::Paced, "Paced")] {
+        let of_mode: Vec<&Row> = rows.iter().copied().filter(|row| row.mode == mode).collect();
+        let sizes: BTreeSet<usize> = of_mode.iter().map(|row| row.payload_bytes).collect();
+        for size in sizes {
+            let axes = Axes {
+                title: format!("{title} of {}: percentiles", format_size(size)),
+                x: "percentile",
+                y: "time",
+                figure: time,
+                places: &["p50", "p90", "p99", "p99.9", "p99.99", "max"],
+            };
+            figure(html, &axes, &keys, &percentiles(&of_mode, &keys, size))?;
+        }
     }
     Ok(())
+}
+
+/// A line for each contender: the percentiles at one size.
+fn percentiles(rows: &[&Row], keys: &[Key], size: usize) -> Vec<Line> {
+    let line = |(index, key): (usize, &Key)| {
+        let row = rows.iter().find(|row| row.payload_bytes == size && is_of(row, *key))?;
+        let places = [row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.p9999_ns, row.max_ns];
+        let points =
+            (1_u8..).zip(places).filter_map(|(place, ns)| Some((f64::from(place), ns? as f64))).collect();
+        Some(Line { index, points })
+    };
+    keys.iter().enumerate().filter_map(line).collect()
 }
 
 /// A line for each contender: a figure against the size.
@@ -175,13 +198,13 @@ fn figure(html: &mut String, axes: &Axes, keys: &[Key], lines: &[Line]) -> Resul
 
 /// All rows as a table.
 fn rows(html: &mut String, rows: &[Row]) {
-    html.push_str("<table><tr><th>contender<th>payload<th>mode<th>size<th>p50<th>p99<th>p99.9<th>max<th>mean<th>throughput<th>× floor<th>floor<th>processor<th>slices</tr>");
+    html.push_str("<table><tr><th>contender<th>payload<th>mode<th>size<th>p50<th>p99<th>p99.9<th>p99.99<th>max<th>mean<th>throughput<th>× floor<th>floor<th>CPU time<th>slices</tr>");
     for row in rows {
         let key = (row.transport, row.codec, row.access, row.wait);
         let ns = |ns: Option<u64>| ns.map(|ns| time(ns as f64)).unwrap_or_default();
         let _ = write!(
             html,
-            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}/{}</tr>",
+            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}/{}</tr>",
             escape(&name(key)),
             row.payload_kind,
             row.mode,
@@ -189,6 +212,7 @@ fn rows(html: &mut String, rows: &[Row]) {
             ns(row.p50_ns),
             ns(row.p99_ns),
             ns(row.p999_ns),
+            ns(row.p9999_ns),
             ns(row.max_ns),
             row.mean_ns.map(time).unwrap_or_default(),
             row.bytes_per_s.map(rate).unwrap_or_default(),

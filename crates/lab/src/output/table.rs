@@ -1,17 +1,16 @@
 //! The tables on the terminal: contenders down, sizes across; costs; the finding.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write;
-
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use crate::error::{LabError, Result};
 use crate::finding::name;
 use crate::measure::Outcome;
 use crate::names::{Access, CodecKind, Mode, PayloadKind, TransportKind, Wait};
 use crate::options::format_size;
+use crate::output::columns::{Figures, wrapped};
 use crate::output::units::{factor, memory, rate, time};
 use crate::row::Row;
 
@@ -31,25 +30,25 @@ pub(crate) fn is_of(row: &Row, key: Key) -> bool {
     (row.transport, row.codec, row.access, row.wait) == key
 }
 
-/// Writes the tables and the finding.
+/// Writes the tables and the finding, for a terminal `width` characters wide; without one, every line is whole.
 ///
 /// # Errors
 /// Where `out` cannot be written to.
-pub fn write(outcome: &Outcome, mut out: impl Write) -> Result<()> {
-    out.write_all(text(outcome).as_bytes())
+pub fn write(outcome: &Outcome, width: Option<usize>, mut out: impl Write) -> Result<()> {
+    out.write_all(text(outcome, width).as_bytes())
         .map_err(|error| LabError::Output { what: "table", reason: error.to_string() })
 }
 
 /// All that is shown.
-fn text(outcome: &Outcome) -> String {
+fn text(outcome: &Outcome, width: Option<usize>) -> String {
     let mut text = String::new();
-    let mut line = |line: &str| {
-        let _ = writeln!(text, "{line}");
+    let mut say = |sentence: &str| {
+        let _ = writeln!(text, "{}", wrapped(sentence, width));
     };
-    line(&outcome.machine.line());
-    line(&floor(outcome));
+    say(&outcome.machine.line());
+    say(&floor(outcome));
     for warning in &outcome.machine.warnings {
-        line(&format!("Mind: {warning}."));
+        say(&format!("Mind: {warning}."));
     }
     for payload in PayloadKind::ALL {
         for mode in Mode::ALL {
@@ -58,35 +57,77 @@ fn text(outcome: &Outcome) -> String {
                 .iter()
                 .filter(|row| row.payload_kind == *payload && row.mode == *mode)
                 .collect();
-            if rows.is_empty() {
-                continue;
-            }
-            line("");
-            line(&title(*mode, *payload));
-            line(&matrix(&rows, *mode).to_string());
-            if *mode == Mode::Rtt {
-                let size = usual_size(&rows);
-                line("");
-                line(&format!("What a round trip of {} costs both processes", format_size(size)));
-                line(&costs(&rows, size).to_string());
+            let Some(first) = rows.first() else { continue };
+            let _ = writeln!(text, "\n{}", wrapped(&title(first), width));
+            let _ = writeln!(text, "{}", matrix(&rows, *mode).fitting(width));
+            let size = usual_size(&rows);
+            let more = match mode {
+                Mode::Rtt => Some(("What a round trip costs both processes together", costs(&rows, size))),
+                Mode::Paced => Some(("How long after they were due messages were read", tails(&rows, size))),
+                _ => None,
+            };
+            if let Some((what, figures)) = more {
+                let what = wrapped(&format!("{what}: messages of {}", format_size(size)), width);
+                let _ = writeln!(text, "\n{what}\n{}", figures.fitting(width));
             }
         }
     }
-    let clock = time(outcome.machine.clock_read_ns);
-    line(&format!(
-        "Single times hold a look at the clock ({clock}); means, rates and × floor of short messages do not."
-    ));
-    line(
-        "~ mean: too few messages for a median. ? the floor was not steady during any slice: do not rely on it.",
-    );
-    for skipped in &outcome.skipped {
-        line(&format!("Left out: {}: {}.", skipped.contender, skipped.reason));
+    crashes(&mut text, outcome);
+    text.push('\n');
+    let mut say = |sentence: &str| {
+        let _ = writeln!(text, "{}", wrapped(sentence, width));
+    };
+    for note in notes(outcome) {
+        say(&note);
     }
-    line("");
+    for skipped in &outcome.skipped {
+        say(&format!("Left out: {}: {}.", skipped.contender, skipped.reason));
+    }
+    if !outcome.findings.is_empty() {
+        say("\nFinding");
+    }
     for sentence in &outcome.findings {
-        line(sentence);
+        say(&format!("- {sentence}"));
     }
     text
+}
+
+/// What survivors saw, a line each.
+fn crashes(text: &mut String, outcome: &Outcome) {
+    let names: Vec<String> =
+        outcome.crash.iter().map(|crash| format!("{} ({})", crash.transport, crash.wait)).collect();
+    let Some(longest) = names.iter().map(String::len).max() else { return };
+    text.push_str(
+        "\nThe other process is killed while it sends (with the lock, where there is one): what is seen\n",
+    );
+    for (crash, name) in outcome.crash.iter().zip(names) {
+        let _ = writeln!(text, "  {name:longest$}  {}", crash.line());
+    }
+}
+
+/// How to read the tables: what applies to these rows.
+fn notes(outcome: &Outcome) -> Vec<String> {
+    let any = |what: &dyn Fn(&Row) -> bool| outcome.results.iter().any(what);
+    let clock = time(outcome.machine.clock_read_ns);
+    let mut notes = vec![format!(
+        "How to read this: single times hold a look at the clock ({clock}); means, rates and × floor of short messages do not. Contenders run at the sizes that suit them; the other places are empty."
+    )];
+    let mut note = |applies: bool, text: &str| {
+        if applies {
+            notes.push(text.to_owned());
+        }
+    };
+    let few = |row: &Row| !matches!(row.mode, Mode::Stream) && row.p50_ns.is_none();
+    note(any(&few), "~ a mean: too few messages for a median.");
+    note(
+        any(&Row::doubtful),
+        "? fewer than three slices with a steady floor: one disturbance may be the figure.",
+    );
+    note(
+        any(&|row| !row.kept_pace()),
+        "! it could not keep the rate: its times grow with the length of a slice.",
+    );
+    notes
 }
 
 /// One line about the floor.
@@ -107,30 +148,25 @@ fn floor(outcome: &Outcome) -> String {
     )
 }
 
-fn title(mode: Mode, payload: PayloadKind) -> String {
-    let what = match mode {
-        Mode::Rtt => "Round trip (median)",
-        Mode::Oneway => "One way, until read in full (median)",
-        Mode::Stream => "Stream, one message after the other",
+fn title(row: &Row) -> String {
+    let what = match row.mode {
+        Mode::Rtt => "Round trip (median)".to_owned(),
+        Mode::Oneway => "One way, until read in full (median)".to_owned(),
+        Mode::Paced => format!(
+            "Paced, {} messages a second: from when one was due until it was read in full (median)",
+            row.rate_per_s.unwrap_or_default()
+        ),
+        Mode::Stream => "Stream, one message after the other".to_owned(),
     };
-    format!("{what}: {}", payload.help().to_lowercase())
-}
-
-fn new_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table
-}
-
-fn right(text: impl std::fmt::Display) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
+    format!("{what}: {}", row.payload_kind.help().to_lowercase())
 }
 
 /// Marks figures that are not as good as the others.
 fn marked(row: &Row, figure: &str) -> String {
     let mean = if row.mode != Mode::Stream && row.p50_ns.is_none() { "~" } else { "" };
-    let doubt = if row.slices_kept == 0 { "?" } else { "" };
-    format!("{mean}{figure}{doubt}")
+    let doubt = if row.doubtful() { "?" } else { "" };
+    let late = if row.kept_pace() { "" } else { "!" };
+    format!("{mean}{figure}{late}{doubt}")
 }
 
 /// The figure of a row in the table of its mode.
@@ -145,30 +181,39 @@ fn figure(row: &Row) -> Option<String> {
 }
 
 /// Contenders down, sizes across.
-fn matrix(rows: &[&Row], mode: Mode) -> Table {
+fn matrix(rows: &[&Row], mode: Mode) -> Figures {
     let sizes: BTreeSet<usize> = rows.iter().map(|row| row.payload_bytes).collect();
-    let mut table = new_table();
-    let smallest = sizes.first().copied().unwrap_or(0);
-    let mut header = vec![Cell::new("")];
-    header.extend(sizes.iter().map(|size| right(format_size(*size))));
-    header.push(right(match mode {
-        Mode::Stream => format!("a message of {}", format_size(smallest)),
-        _ => format!("× floor at {}", format_size(smallest)),
-    }));
-    table.set_header(header);
-    for key in contenders(rows.iter().copied()) {
+    let shared = shared_size(rows);
+    let mut header: Vec<String> = sizes.iter().map(|size| format_size(*size)).collect();
+    header.push(match mode {
+        Mode::Stream => format!("one takes, {}", format_size(shared)),
+        // The mean says nothing where one hold-up delays all that follow.
+        Mode::Paced => format!("p99 at {}", format_size(shared)),
+        _ => format!("× floor at {}", format_size(shared)),
+    });
+    let line = |key| {
         let find = |size| rows.iter().find(|row| is_of(row, key) && row.payload_bytes == size);
-        let mut cells = vec![Cell::new(name(key))];
-        cells.extend(
-            sizes.iter().map(|size| right(find(*size).and_then(|row| figure(row)).unwrap_or_default())),
-        );
-        let last = find(smallest).and_then(|row| {
-            if mode == Mode::Stream { row.mean_ns.map(time) } else { row.ratio_to_floor.map(factor) }
+        let mut figures: Vec<String> =
+            sizes.iter().map(|size| find(*size).and_then(|row| figure(row)).unwrap_or_default()).collect();
+        let last = find(shared).and_then(|row| match mode {
+            Mode::Stream => row.mean_ns.map(time),
+            Mode::Paced => row.p99_ns.map(|ns| time(ns as f64)),
+            Mode::Rtt | Mode::Oneway => row.ratio_to_floor.map(factor),
         });
-        cells.push(right(last.unwrap_or_default()));
-        table.add_row(cells);
+        figures.push(last.unwrap_or_default());
+        (name(key), figures)
+    };
+    Figures { header, lines: contenders(rows.iter().copied()).into_iter().map(line).collect() }
+}
+
+/// The size at which most contenders have a row, the smallest of these: some sizes are for a few only.
+fn shared_size(rows: &[&Row]) -> usize {
+    let mut counts = BTreeMap::<usize, usize>::new();
+    for row in rows {
+        *counts.entry(row.payload_bytes).or_default() += 1;
     }
-    table
+    let most = counts.values().max();
+    counts.iter().find(|(_, count)| Some(*count) == most).map_or(0, |(size, _)| *size)
 }
 
 /// The size whose costs are shown: 64 KiB, or what is next to the middle.
@@ -178,32 +223,57 @@ fn usual_size(rows: &[&Row]) -> usize {
     if sizes.contains(&(64 << 10)) { 64 << 10 } else { sizes.get(sizes.len() / 2).copied().unwrap_or(0) }
 }
 
+/// The rows of one size, a line each.
+fn at_size<'a>(
+    rows: &[&'a Row],
+    size: usize,
+    header: &[&str],
+    figures: impl Fn(&'a Row) -> Vec<String>,
+) -> Figures {
+    let line = |key| {
+        let row = rows.iter().find(|row| is_of(row, key) && row.payload_bytes == size)?;
+        Some((name(key), figures(row)))
+    };
+    Figures {
+        header: header.iter().map(ToString::to_string).collect(),
+        lines: contenders(rows.iter().copied()).into_iter().filter_map(line).collect(),
+    }
+}
+
+fn nanoseconds(ns: Option<u64>) -> String {
+    ns.map(|ns| time(ns as f64)).unwrap_or_default()
+}
+
 /// What contenders cost at one size.
-fn costs(rows: &[&Row], size: usize) -> Table {
-    let mut table = new_table();
-    let names =
-        ["p50", "p99", "p99.9", "× floor", "processor", "switches", "faults", "peak memory", "slices kept"];
-    table.set_header(std::iter::once(Cell::new("")).chain(names.map(right)));
-    for key in contenders(rows.iter().copied()) {
-        let Some(row) = rows.iter().find(|row| is_of(row, key) && row.payload_bytes == size) else {
-            continue;
-        };
+fn costs(rows: &[&Row], size: usize) -> Figures {
+    let header =
+        ["p50", "p99", "p99.9", "× floor", "CPU time", "switches", "faults", "peak memory", "slices kept"];
+    at_size(rows, size, &header, |row| {
         let each = |count: Option<u64>| {
             count.map(|count| format!("{:.2}", count as f64 / row.messages.max(1) as f64)).unwrap_or_default()
         };
-        let ns = |ns: Option<u64>| ns.map(|ns| time(ns as f64)).unwrap_or_default();
-        table.add_row(vec![
-            Cell::new(name(key)),
-            right(figure(row).unwrap_or_default()),
-            right(ns(row.p99_ns)),
-            right(ns(row.p999_ns)),
-            right(row.ratio_to_floor.map(factor).unwrap_or_default()),
-            right(row.cpu_s_per_million.map(|s| time(s * 1e3)).unwrap_or_default()),
-            right(each(row.context_switches)),
-            right(each(row.page_faults)),
-            right(row.peak_rss_bytes.map(memory).unwrap_or_default()),
-            right(format!("{} of {}", row.slices_kept, row.slices_kept + row.slices_dropped)),
-        ]);
-    }
-    table
+        vec![
+            figure(row).unwrap_or_default(),
+            nanoseconds(row.p99_ns),
+            nanoseconds(row.p999_ns),
+            row.ratio_to_floor.map(factor).unwrap_or_default(),
+            row.cpu_s_per_million.map(|s| time(s * 1e3)).unwrap_or_default(),
+            each(row.context_switches),
+            each(row.page_faults),
+            row.peak_rss_bytes.map(memory).unwrap_or_default(),
+            format!("{} of {}", row.slices_kept, row.slices_kept + row.slices_dropped),
+        ]
+    })
+}
+
+/// How late messages of one size were read at a set rate.
+fn tails(rows: &[&Row], size: usize) -> Figures {
+    let header = ["p50", "p90", "p99", "p99.9", "p99.99", "max", "messages a second"];
+    at_size(rows, size, &header, |row| {
+        let mut figures = vec![figure(row).unwrap_or_default()];
+        let rest = [row.p90_ns, row.p99_ns, row.p999_ns, row.p9999_ns, row.max_ns];
+        figures.extend(rest.map(nanoseconds));
+        figures.push(row.messages_per_s.map(|rate| format!("{rate:.0}")).unwrap_or_default());
+        figures
+    })
 }

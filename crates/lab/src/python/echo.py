@@ -15,6 +15,7 @@ import time
 VARIANTS = 8
 ANSWER = VARIANTS // 2
 NOW = time.monotonic_ns
+LEAD_NS = 1_000_000
 
 
 def die_with_parent(parent):
@@ -122,6 +123,8 @@ def far(brief, parent, send, receive, control):
             elif mode == "oneway":
                 times.append(NOW())
                 control.send_bytes(b"1")
+            elif mode == "paced":
+                times.append(NOW())
             number += 1
         end = NOW()
         control.send((end, times, [b - a for a, b in zip(before, usage())], peak_rss()))
@@ -140,10 +143,14 @@ def near(brief, send, receive, control):
         control.send((mode, count))
         before = usage()
         samples, starts = [], []
-        start = last = NOW()
-        for _ in range(count):
+        due = [i * 1_000_000_000 // order["rate"] for i in range(count)] if mode == "paced" else []
+        start = last = NOW() + (LEAD_NS if due else 0)
+        for i in range(count):
             if mode == "oneway":
                 starts.append(NOW())
+            elif due:
+                starts.append(start + due[i])
+                wait_until(starts[-1])
             send(fresh(whole[number % VARIANTS]))
             if mode == "rtt":
                 if receive() != whole[(number + ANSWER) % VARIANTS]:
@@ -155,16 +162,48 @@ def near(brief, send, receive, control):
             elif mode == "oneway":
                 control.recv_bytes()
             number += 1
-        elapsed = NOW() - start
+        elapsed, span = NOW() - start, 0
         end, times, far_usage, rss = control.recv()
         if mode == "stream":
             elapsed = end - start
         elif mode == "oneway":
             samples = [b - a for a, b in zip(starts, times)]
             elapsed = sum(samples)
+        elif mode == "paced":
+            samples = [max(b - a, 0) for a, b in zip(starts, times)]
+            elapsed, span = sum(samples), end - start + 1_000_000_000 // order["rate"]
         cpu, switches, faults = (b - a + c for a, b, c in zip(before, usage(), far_usage))
         used = {"cpu_ns": cpu, "switches": switches, "faults": faults, "peak_rss": rss}
-        say({"elapsed_ns": elapsed, "samples": samples if timed else [], **used})
+        say({"elapsed_ns": elapsed, "span_ns": span, "samples": samples if timed else [], **used})
+
+
+def wait_until(due):
+    """Waits without keeping the interpreter from its other threads, one of which may be sending."""
+    while NOW() < due:
+        time.sleep(0 if due - NOW() < 500_000 else 0.0002)
+
+
+def victim(receive, lock, control):
+    """Takes a message and is killed in the middle of sending the answer: with the lock, where sending takes one."""
+    receive()
+    if lock:
+        lock.acquire()
+    control.send(NOW())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def survivor(brief, send, receive, control):
+    """Sends a message and says what it sees instead of an answer."""
+    whole, fresh, _ = variants(brief)
+    say({"ready": 0})
+    send(fresh(whole[0]))
+    try:
+        receive()
+        seen = {"outcome": "failed", "said": "an answer of the dead arrived"}
+    except (EOFError, ConnectionError) as error:
+        seen = {"outcome": "end of stream", "said": type(error).__name__}
+    now = NOW()
+    say({**seen, "after_ns": now - control.recv()})
 
 
 def say(answer):
@@ -182,12 +221,21 @@ def main():
     brief = json.loads(sys.argv[1])
     context = multiprocessing.get_context("fork")
     control, far_control = context.Pipe()
+    theirs = lock = None
     if brief["transport"] == "python-pipe":
         ours, theirs = context.Pipe()
         ends = (ours.send, ours.recv), (theirs.send, theirs.recv)
     else:
         there, back = context.Queue(), context.Queue()
         ends = (there.put, back.get), (back.put, there.get)
+        lock = getattr(back, "_wlock", None)
+    if brief["crash"]:
+        context.Process(target=victim, args=(ends[1][1], lock, far_control), daemon=True).start()
+        far_control.close()
+        if theirs:
+            theirs.close()
+        survivor(brief, *ends[0], control)
+        os._exit(0)
     peer = context.Process(target=far, args=(brief, os.getpid(), *ends[1], far_control), daemon=True)
     signal.signal(signal.SIGCHLD, lead_out)
     peer.start()

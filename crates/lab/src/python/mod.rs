@@ -29,12 +29,15 @@ struct Brief<'a> {
     size: usize,
     cores: Option<(usize, usize)>,
     input: Option<&'a std::path::Path>,
+    /// Kill the echo instead of measuring.
+    crash: bool,
 }
 
 #[derive(Serialize)]
 struct Order {
     mode: Mode,
     count: u64,
+    rate: u64,
     timed: bool,
 }
 
@@ -42,9 +45,21 @@ struct Order {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {
-    Failed { error: String },
-    Ready { ready: u64 },
-    Ran { elapsed_ns: u64, samples: Vec<u64>, cpu_ns: u64, switches: u64, faults: u64, peak_rss: u64 },
+    Failed {
+        error: String,
+    },
+    Ready {
+        ready: u64,
+    },
+    Ran {
+        elapsed_ns: u64,
+        span_ns: u64,
+        samples: Vec<u64>,
+        cpu_ns: u64,
+        switches: u64,
+        faults: u64,
+        peak_rss: u64,
+    },
 }
 
 /// A pair of Pythons.
@@ -53,8 +68,34 @@ struct Python {
     output: BufReader<ChildStdout>,
     link: Link,
     size: usize,
+    rate: u64,
     peak_rss: Option<u64>,
     _child: OwnedChild,
+}
+
+impl Brief<'_> {
+    fn command(&self) -> Result<Command> {
+        let brief = serde_json::to_string(self).map_err(|error| LabError::Option(error.to_string()))?;
+        let mut command = Command::new("python3");
+        command.args(["-c", SCRIPT, &brief]);
+        Ok(command)
+    }
+}
+
+/// The command of a Python whose echo is killed; it writes what it sees as survivors of ours do.
+pub(crate) fn survivor(setup: &Setup) -> Result<Command> {
+    let (transport, payload) = (setup.transport.name(), setup.payload.name());
+    Brief { transport, payload, size: setup.size, cores: None, input: None, crash: true }.command()
+}
+
+/// Says that there is no Python, if that is why it could not be started.
+pub(crate) fn missing(error: LabError) -> LabError {
+    match error {
+        LabError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            LabError::Unavailable("there is no python3 on this machine".into())
+        }
+        other => other,
+    }
 }
 
 /// Starts a pair of Pythons.
@@ -65,16 +106,11 @@ pub(crate) fn start(setup: &Setup, place: &Place) -> Result<Box<dyn Contender>> 
         size: setup.size,
         cores: place.cores,
         input: place.input.as_ref().map(|(path, _)| path.as_path()),
+        crash: false,
     };
-    let brief = serde_json::to_string(&brief).map_err(|error| LabError::Option(error.to_string()))?;
-    let mut command = Command::new("python3");
-    command.args(["-c", SCRIPT, &brief]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = spawn(&mut command, &[]).map_err(|error| match error {
-        LabError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            LabError::Unavailable("there is no python3 on this machine".into())
-        }
-        other => other,
-    })?;
+    let mut command = brief.command()?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = spawn(&mut command, &[]).map_err(missing)?;
     let (Some(input), Some(output)) = (child.child().stdin.take(), child.child().stdout.take()) else {
         return Err(LabError::PeerGone);
     };
@@ -84,6 +120,7 @@ pub(crate) fn start(setup: &Setup, place: &Place) -> Result<Box<dyn Contender>> 
         output: BufReader::new(output),
         link,
         size: setup.size,
+        rate: place.rate,
         peak_rss: None,
         _child: child,
     };
@@ -113,17 +150,17 @@ impl Contender for Python {
     }
 
     fn run(&mut self, mode: Mode, count: u64, samples: Option<&mut Vec<u32>>) -> Result<Run> {
-        let order = Order { mode, count, timed: samples.is_some() };
+        let order = Order { mode, count, rate: self.rate, timed: samples.is_some() };
         let mut line = serde_json::to_string(&order).map_err(|error| LabError::Option(error.to_string()))?;
         line.push('\n');
         self.input.write_all(line.as_bytes()).map_err(|_| LabError::PeerGone)?;
         match self.answer()? {
-            Answer::Ran { elapsed_ns, samples: times, cpu_ns, switches, faults, peak_rss } => {
+            Answer::Ran { elapsed_ns, span_ns, samples: times, cpu_ns, switches, faults, peak_rss } => {
                 if let Some(samples) = samples {
                     samples.extend(times.into_iter().map(|ns| u32::try_from(ns).unwrap_or(u32::MAX)));
                 }
                 self.peak_rss = Some(peak_rss);
-                Ok(Run { count, elapsed_ns, usage: Usage { cpu_ns, switches, faults } })
+                Ok(Run { count, elapsed_ns, span_ns, usage: Usage { cpu_ns, switches, faults } })
             }
             Answer::Failed { error } => Err(LabError::Unavailable(format!("python3: {error}"))),
             Answer::Ready { .. } => Err(LabError::PeerGone),

@@ -18,8 +18,8 @@ pub struct AllmendeLoan {
 }
 
 /// Names of the rings: from the near end, and to it.
-const THERE: &str = "there";
-const BACK: &str = "back";
+pub(super) const THERE: &str = "there";
+pub(super) const BACK: &str = "back";
 
 /// Wraps what the library says.
 pub(super) fn failed<E: ToString>(what: &'static str) -> impl FnOnce(E) -> LabError {

@@ -53,6 +53,49 @@ fn echo<T: Transport>(wait: Wait, capacity: usize) {
     });
 }
 
+/// The same for slots of one size.
+fn echo_slots<P: allmende::Payload>(wait: Wait) {
+    use super::allmende_slots::AllmendeSlots;
+    let size = size_of::<P>();
+    let shape = Shape { capacity: size, depth: 4, wait };
+    let (mut near, handover) = AllmendeSlots::<P>::create(&shape).unwrap();
+    let message = |round: usize| (0..size).map(|i| (i * 7 + round) as u8).collect::<Vec<u8>>();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut far = AllmendeSlots::<P>::attach(&shape, handover).unwrap();
+            for round in 0..100 {
+                assert!(far.receive(|bytes| Ok(bytes == message(round))).unwrap());
+                far.send(|out| {
+                    out.copy_from_slice(&message(round + 1));
+                    Ok(size)
+                })
+                .unwrap();
+            }
+        });
+        for round in 0..100 {
+            near.send(|out| {
+                out.copy_from_slice(&message(round));
+                Ok(size)
+            })
+            .unwrap();
+            assert!(near.receive(|bytes| Ok(bytes == message(round + 1))).unwrap());
+        }
+    });
+    let shorter = near.send(|_| Ok(8)).unwrap_err().to_string();
+    assert!(shorter.contains(&format!("slots of {size} bytes")), "{shorter}");
+    let other = Shape { capacity: 100, ..shape };
+    assert!(AllmendeSlots::<P>::create(&other).is_err(), "slots of another size are refused");
+}
+
+#[test]
+fn allmende_slots() {
+    use super::allmende_slots::{Line, TwoLines};
+    for wait in [Wait::Spin, Wait::Yield, Wait::Park] {
+        echo_slots::<Line>(wait);
+        echo_slots::<TwoLines>(wait);
+    }
+}
+
 macro_rules! conforms {
     ($($name:ident: $type:ty, $($wait:ident)+;)+) => {$(
         #[test]

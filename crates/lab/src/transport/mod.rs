@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{LabError, Result};
 use crate::names::Wait;
+use crate::process::die;
 use crate::watch::Watch;
 
 pub mod allmende_copy;
 pub mod allmende_loan;
+pub mod allmende_slots;
 mod framed;
 pub mod futex;
 pub mod pipe;
@@ -72,6 +74,14 @@ pub trait Transport: Sized {
     /// # Errors
     /// The closure's own, [`LabError::PeerGone`], or the system's.
     fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R>;
+
+    /// Ends this process in the middle of sending, while it holds what a sender holds.
+    ///
+    /// # Errors
+    /// Where sending fails before that.
+    fn die_sending(&mut self) -> Result<()> {
+        self.send(|_| die())
+    }
 }
 
 /// The descriptors of a handover, exactly as many as the transport needs.

@@ -21,6 +21,7 @@ use super::{Handover, Shape, Transport};
 use crate::cleanup::NamedObject;
 use crate::error::{LabError, Result};
 use crate::names::Wait;
+use crate::process::die;
 use crate::watch::Watch;
 
 /// Offsets within a direction.
@@ -244,5 +245,10 @@ impl Transport for RawSync {
         lane.locked(|counters| counters.received = number.wrapping_add(1))?;
         lane.emptied.set(EventState::Signaled).map_err(failed("raw_sync set"))?;
         Ok(result)
+    }
+
+    /// In the middle of counting the message that was sent: with the lock.
+    fn die_sending(&mut self) -> Result<()> {
+        self.outgoing.locked(|_| die())
     }
 }
