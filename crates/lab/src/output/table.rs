@@ -72,7 +72,7 @@ fn text(outcome: &Outcome, width: Option<usize>) -> String {
             }
         }
     }
-    crashes(&mut text, outcome);
+    crashes(&mut text, outcome, width);
     text.push('\n');
     let mut say = |sentence: &str| {
         let _ = writeln!(text, "{}", wrapped(sentence, width));
@@ -93,13 +93,13 @@ fn text(outcome: &Outcome, width: Option<usize>) -> String {
 }
 
 /// What survivors saw, a line each.
-fn crashes(text: &mut String, outcome: &Outcome) {
+fn crashes(text: &mut String, outcome: &Outcome, width: Option<usize>) {
     let names: Vec<String> =
         outcome.crash.iter().map(|crash| format!("{} ({})", crash.transport, crash.wait)).collect();
     let Some(longest) = names.iter().map(String::len).max() else { return };
-    text.push_str(
-        "\nThe other process is killed while it sends (with the lock, where there is one): what is seen\n",
-    );
+    let title =
+        "The other process is killed while it sends (with the lock, where there is one): what is seen";
+    let _ = writeln!(text, "\n{}", wrapped(title, width));
     for (crash, name) in outcome.crash.iter().zip(names) {
         let _ = writeln!(text, "  {name:longest$}  {}", crash.line());
     }
