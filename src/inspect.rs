@@ -12,6 +12,7 @@ use crate::layout::spsc::{
 };
 use crate::layout::{OBJECT_ALIGN, mutex};
 use crate::region::{Liveness, ObjectInfo, ObjectKind};
+pub use crate::ring::counters::Counts;
 use crate::sync::eventcount::SLEEPERS;
 
 /// The state of a mutex.
@@ -88,8 +89,30 @@ pub struct RingState {
     pub consumer_sleeps: bool,
 }
 
-/// The state of an object.
+/// Somebody at a channel, or one who holds something of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndState {
+    /// What it is there: `"producer"`, `"reader"`, …
+    pub role: &'static str,
+    /// Who it is.
+    pub state: RoleState,
+}
+
+/// The state of an object of one of the kinds that many take part in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SharedState {
+    /// Who takes part, in the order of their places; places that nobody has ever had are left out.
+    pub ends: Vec<EndState>,
+    /// What a channel counted; `None` for locks.
+    pub counts: Option<Counts>,
+    /// How many messages are there to be received, where that can be said.
+    pub queued: Option<u64>,
+    /// Whatever else there is to say, each with its name.
+    pub facts: Vec<(&'static str, String)>,
+}
+
+/// The state of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ObjectState {
     /// Of a mutex.
@@ -98,6 +121,8 @@ pub enum ObjectState {
     Event(EventState),
     /// Of a ring, of slots or of bytes.
     Ring(RingState),
+    /// Of anything else.
+    Shared(SharedState),
     /// Of a kind that this version does not know, or damaged.
     Unknown,
 }
@@ -164,7 +189,7 @@ fn mutex_state(region: &Region, word: u32, thread: u64) -> MutexState {
     }
 }
 
-fn role_state(region: &Region, word: u32) -> RoleState {
+pub(crate) fn role_state(region: &Region, word: u32) -> RoleState {
     match (word, Owner::from_word(word)) {
         (role::LEFT, _) => RoleState::Left,
         (role::DIED, _) => RoleState::Died,

@@ -9,7 +9,7 @@
 //! | 24 | 8 | `fingerprint` of what it holds | creator of the object |
 //! | 32 | 8 | `item_size`: bytes of a `T`, a slot's payload, or 0 | creator of the object |
 //! | 40 | 8 | `item_count`: slots, elements, or 1 | creator of the object |
-//! | 48 | 16 | reserved, zero | creator of the object |
+//! | 48 | 16 | `parameters`: four numbers that both sides of some kinds must agree on; zero for the others | creator of the object |
 //! | 64 | 64 | `name`: UTF-8, padded with zeros, unique within the region | creator of the object |
 //!
 //! Entries are filled in order, by one creator at a time (a byte lock that the kernel drops when the
@@ -45,8 +45,8 @@ pub struct Entry {
     pub item_size: u64,
     /// How many items.
     pub item_count: u64,
-    /// Zero.
-    pub reserved: [u8; 16],
+    /// What else both sides must agree on: see the kind's own layout.
+    pub parameters: [u32; 4],
     /// Its name, padded with zeros.
     pub name: [u8; MAX_NAME],
 }

@@ -303,6 +303,18 @@ pub enum ObjectError {
         /// What was asked for.
         expected: u64,
     },
+    /// It is there, but was made to work in another way.
+    #[error("{name:?} was made with {what} {found}, not {expected}; ask for the same on all sides")]
+    WrongParameter {
+        /// The name.
+        name: String,
+        /// Which property.
+        what: &'static str,
+        /// What it has.
+        found: u32,
+        /// What was asked for.
+        expected: u32,
+    },
     /// The region is full.
     #[error("{name:?} needs {needed} bytes, the region has {free} left; create it larger")]
     NoSpace {

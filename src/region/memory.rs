@@ -60,6 +60,25 @@ impl Memory {
         unsafe { pointer.cast::<AtomicU64>().as_ref() }
     }
 
+    /// `count` words of four bytes from `offset` on, which must have been checked before.
+    ///
+    /// # Panics
+    /// As [`Self::word32`].
+    pub(crate) fn words32(&self, offset: u64, count: usize) -> &[AtomicU32] {
+        let length = 4 * count as u64;
+        let pointer = self.pointer(offset, length, 4).expect("offsets come from the checked geometry");
+        // SAFETY: all of them in bounds and aligned (above); else as in `word32`.
+        unsafe { std::slice::from_raw_parts(pointer.cast::<AtomicU32>().as_ptr(), count) }
+    }
+
+    /// As [`Self::words32`], eight bytes wide.
+    pub(crate) fn words64(&self, offset: u64, count: usize) -> &[AtomicU64] {
+        let length = 8 * count as u64;
+        let pointer = self.pointer(offset, length, 8).expect("offsets come from the checked geometry");
+        // SAFETY: as in `words32`.
+        unsafe { std::slice::from_raw_parts(pointer.cast::<AtomicU64>().as_ptr(), count) }
+    }
+
     pub(crate) fn sweeps(&self) -> &AtomicU64 {
         self.word64(SWEEPS_OFFSET)
     }

@@ -37,7 +37,17 @@ pub struct ObjectInfo {
     pub item_size: u64,
     /// How many items it has room for.
     pub item_count: u64,
+    /// What else its users must agree on; zero for most kinds.
+    pub parameters: [u32; 4],
 }
+
+/// A number that the users of an object must agree on besides its type and capacity, and its name for
+/// the error that says that they do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parameter(pub(crate) &'static str, pub(crate) u32);
+
+/// For kinds without parameters.
+pub(crate) const NO_PARAMETERS: [Parameter; 4] = [Parameter("", 0); 4];
 
 /// What an object is to be.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +59,9 @@ pub(crate) struct ObjectSpec<'a> {
     /// The type in words, for the error that names both sides.
     pub(crate) type_name: &'a str,
     pub(crate) item_size: u64,
+    /// When an object is opened, 0 accepts any capacity and any parameters.
     pub(crate) item_count: u64,
+    pub(crate) parameters: [Parameter; 4],
 }
 
 /// An object that was found: checked to lie within the region, aligned and of the kind it says.
@@ -60,6 +72,7 @@ pub(crate) struct Object {
     pub(crate) length: u64,
     pub(crate) item_size: u64,
     pub(crate) item_count: u64,
+    pub(crate) parameters: [u32; 4],
 }
 
 impl Object {
@@ -107,6 +120,7 @@ fn checked(memory: &Memory, entry: &Entry) -> Option<Object> {
         length: entry.length,
         item_size: entry.item_size,
         item_count: entry.item_count,
+        parameters: entry.parameters,
     };
     (minimum_length(&object)? <= entry.length).then_some(object)
 }
@@ -143,6 +157,7 @@ pub(super) fn list(memory: &Memory) -> Vec<ObjectInfo> {
             fingerprint: entry.fingerprint,
             item_size: entry.item_size,
             item_count: entry.item_count,
+            parameters: entry.parameters,
         })
         .collect()
 }
@@ -170,8 +185,8 @@ fn padded_name(name: &str) -> Result<[u8; MAX_NAME], ObjectError> {
 }
 
 impl Inner {
-    /// Finds the object that `spec` describes; kind and type must agree. An `item_count` of 0 in the
-    /// spec accepts any.
+    /// Finds the object that `spec` describes; kind and type must agree, and unless the spec's
+    /// `item_count` is 0, capacity and parameters, too.
     pub(crate) fn open_object(&self, spec: &ObjectSpec<'_>) -> Result<Object, ObjectError> {
         let name = padded_name(spec.name)?;
         let entry = entries(&self.memory)
@@ -204,6 +219,18 @@ impl Inner {
                 found: entry.item_count,
                 expected: spec.item_count,
             });
+        }
+        if spec.item_count != 0 {
+            for (&Parameter(what, expected), found) in spec.parameters.iter().zip(entry.parameters) {
+                if found != expected {
+                    return Err(ObjectError::WrongParameter {
+                        name: spec.name.to_owned(),
+                        what,
+                        found,
+                        expected,
+                    });
+                }
+            }
         }
         checked(&self.memory, &entry).ok_or_else(|| super::error::AccessError::Corrupt.into())
     }
@@ -243,6 +270,7 @@ impl Inner {
             length: spec.length,
             item_size: spec.item_size,
             item_count: spec.item_count,
+            parameters: spec.parameters.map(|Parameter(_, value)| value),
         };
         initialise(memory, &object);
         write_entry(memory, index, name, spec, offset);
@@ -291,6 +319,7 @@ fn write_entry(memory: &Memory, index: u32, name: [u8; MAX_NAME], spec: &ObjectS
     entry.fingerprint = spec.fingerprint;
     entry.item_size = spec.item_size;
     entry.item_count = spec.item_count;
+    entry.parameters = spec.parameters.map(|Parameter(_, value)| value);
     entry.name = name;
     let base = memory.directory_entry(index);
     for (word, bytes) in entry.as_bytes().chunks_exact(8).enumerate() {

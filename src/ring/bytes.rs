@@ -23,13 +23,14 @@ use thiserror::Error;
 
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::records::{RecordConsumer, RecordProducer, Records, longest};
-use super::roles::{End, Role, initialise};
+use super::roles::{End, Peer, Role, initialise};
 use super::waiting::{self, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
 use crate::layout::spsc::{DATA, HEAD, MAX_CAPACITY, STAMP, TAKEN, bytes_length};
-use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
 use crate::sync::wait::Wait;
+use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// A message that no ring of this capacity can ever hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -675,6 +676,7 @@ fn spec(name: &str, capacity: usize) -> Result<ObjectSpec<'_>, ObjectError> {
         type_name: "a ring of bytes",
         item_size: 1,
         item_count: capacity,
+        parameters: NO_PARAMETERS,
     })
 }
 
@@ -682,4 +684,20 @@ fn initialise_bytes(memory: &Memory, object: &Object) {
     initialise(memory, object);
     // Relaxed: nobody else can reach the object before it is READY. The first header says "nothing".
     memory.word64(object.offset + DATA).store(0, Ordering::Relaxed);
+}
+
+impl Sealed for Consumer {}
+
+impl Waitable for Consumer {
+    fn is_ready(&self) -> bool {
+        self.role.forked() || self.core.next_is_there(&self.memory) || self.role.peer() != Peer::Expected
+    }
+
+    fn examine(&self) {
+        self.role.examine_peer();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        Bed { inner: self.role.shared_inner(), event: self.role.own_event().0 }
+    }
 }

@@ -15,10 +15,12 @@ pub mod bytes;
 #[cfg(not(allmende_loom))]
 mod cache;
 pub(crate) mod core;
+pub mod counters;
 #[cfg(not(allmende_loom))]
 pub mod error;
 #[cfg(not(allmende_loom))]
 mod habit;
+pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]
 mod model;
 pub(crate) mod records;

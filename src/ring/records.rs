@@ -220,6 +220,16 @@ impl RecordConsumer {
         }
     }
 
+    /// Whether anything is there, padding or a corrupt header included.
+    pub(crate) fn next_is_there(&self, records: &impl Records) -> bool {
+        match read(records, self.position) {
+            Header::Nothing => false,
+            // Behind padding, at the start of the memory, the next header may still be missing.
+            Header::Padding(bytes) => read(records, self.position + bytes) != Header::Nothing,
+            Header::Message(_) | Header::Corrupt => true,
+        }
+    }
+
     /// Position and length of the message behind the one at `position` of `length` bytes, if it is
     /// there; padding in between is passed over, not released.
     pub(crate) fn following(

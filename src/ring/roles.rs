@@ -91,6 +91,11 @@ impl Role {
         &self.inner
     }
 
+    /// The same, to be kept.
+    pub(crate) fn shared_inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     /// Whether this is a forked child, which must touch nothing shared.
     #[inline]
     pub(crate) fn forked(&self) -> bool {

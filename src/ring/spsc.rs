@@ -36,7 +36,7 @@ use super::cache;
 use super::core::{Backing, Consuming, MAX_RUN, Producing};
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::habit::{Habit, Stream};
-use super::roles::{End, Role, initialise};
+use super::roles::{End, Peer, Role, initialise};
 use super::waiting::{self, Look, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
@@ -44,8 +44,9 @@ use crate::layout::spsc::{
     DATA, HEAD, MAX_ALIGN, MAX_CAPACITY, RELEASED, TAKEN, payload_offset, slot_stride,
 };
 use crate::payload::Payload;
-use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
 use crate::sync::wait::Wait;
+use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// A ring of slots of type `T` in a region; take its [producer](Self::producer) or
 /// [consumer](Self::consumer) to use it.
@@ -979,6 +980,7 @@ fn spec<'a, T: Payload>(
         type_name,
         item_size: size,
         item_count: slots,
+        parameters: NO_PARAMETERS,
     })
 }
 
@@ -988,5 +990,21 @@ fn initialise_slots<T: Payload>(memory: &Memory, object: &Object) {
     for position in 0..slots.capacity() {
         // Relaxed: nobody else can reach the object before it is READY. 0 is no position's stamp.
         slots.stamp(position).store(0, Ordering::Relaxed);
+    }
+}
+
+impl<T: Payload> Sealed for Consumer<T> {}
+
+impl<T: Payload> Waitable for Consumer<T> {
+    fn is_ready(&self) -> bool {
+        self.role.forked() || self.core.ready(&self.slots, 0) || self.role.peer() != Peer::Expected
+    }
+
+    fn examine(&self) {
+        self.role.examine_peer();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        Bed { inner: self.role.shared_inner(), event: self.role.own_event().0 }
     }
 }

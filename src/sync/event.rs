@@ -13,7 +13,8 @@ use super::wait::Wait;
 use crate::Region;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::layout::OBJECT_ALIGN;
-use crate::region::{AccessError, Inner, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{AccessError, Inner, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// A flag in a region that processes wait for: set it, and all who wait go on; it stays set until
 /// somebody resets it.
@@ -133,5 +134,21 @@ fn spec(name: &str) -> ObjectSpec<'_> {
         type_name: "an event",
         item_size: 0,
         item_count: 1,
+        parameters: NO_PARAMETERS,
+    }
+}
+
+impl Sealed for Event {}
+
+impl Waitable for Event {
+    fn is_ready(&self) -> bool {
+        self.is_set()
+    }
+
+    // Anybody may set it: nobody's death ends the waiting.
+    fn examine(&self) {}
+
+    fn bed(&self) -> Bed<'_> {
+        Bed { inner: &self.inner, event: self.sleepers().0 }
     }
 }

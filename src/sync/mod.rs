@@ -13,9 +13,13 @@ pub mod mutex;
 pub(crate) mod platform;
 pub(crate) mod robust_lock;
 pub mod wait;
+#[cfg(not(allmende_loom))]
+pub mod waitable;
 
 #[cfg(not(allmende_loom))]
 pub use event::Event;
 #[cfg(not(allmende_loom))]
 pub use mutex::{Mutex, MutexGuard};
 pub use wait::Wait;
+#[cfg(not(allmende_loom))]
+pub use waitable::Waitable;

@@ -18,7 +18,7 @@ use crate::layout::mutex::{DIED, MAX_ALIGN, NOT_RECOVERABLE, THREAD, VALUE, WORD
 use crate::layout::owner::Owner;
 use crate::os::fork_guard::ForkGuard;
 use crate::payload::Payload;
-use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
 
 /// A value in a region that one thread of one process at a time can reach.
 ///
@@ -321,6 +321,7 @@ fn spec<'a, T: Payload>(name: &'a str, type_name: &'a str) -> Result<ObjectSpec<
         type_name,
         item_size: size,
         item_count: 1,
+        parameters: NO_PARAMETERS,
     })
 }
 

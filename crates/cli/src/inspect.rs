@@ -3,7 +3,7 @@
 use allmende::Region;
 use std::fmt::Write as _;
 
-use allmende::inspect::{MutexState, ObjectState, RingState, RoleState, state};
+use allmende::inspect::{Counts, MutexState, ObjectState, RingState, RoleState, SharedState, state};
 use allmende::region::{FoundAs, Liveness, ObjectInfo, ObjectKind, ParticipantInfo, discover};
 use serde_json::{Value, json};
 
@@ -96,6 +96,53 @@ fn ring_json(ring: RingState, unit: &str) -> Value {
     })
 }
 
+fn shared_json(shared: &SharedState) -> Value {
+    let ends = shared.ends.iter().map(|end| json!({ "role": end.role, "state": role(end.state) }));
+    let counts = shared.counts.map(|counts| {
+        let named = counted(&counts).into_iter().map(|(name, count)| (name.to_owned(), json!(count)));
+        Value::Object(named.collect())
+    });
+    let facts = shared.facts.iter().map(|(name, fact)| ((*name).to_owned(), json!(fact)));
+    json!({
+        "ends": ends.collect::<Vec<Value>>(),
+        "counts": counts,
+        "queued_messages": shared.queued,
+        "facts": Value::Object(facts.collect()),
+    })
+}
+
+/// What a channel counted, with names.
+fn counted(counts: &Counts) -> [(&'static str, u64); 10] {
+    [
+        ("messages", counts.messages),
+        ("bytes", counts.bytes),
+        ("received", counts.received),
+        ("full", counts.full),
+        ("empty", counts.empty),
+        ("lost", counts.lost),
+        ("redelivered", counts.redelivered),
+        ("aborted", counts.aborted),
+        ("waits", counts.waits),
+        ("high_water", counts.high_water),
+    ]
+}
+
+/// A part a line: figures that are not 0, facts, who is there.
+fn shared_words(shared: &SharedState) -> String {
+    let mut parts = Vec::new();
+    if let Some(counts) = &shared.counts {
+        let some = counted(counts).into_iter().filter(|(name, count)| *count != 0 || *name == "messages");
+        let mut figures: Vec<String> =
+            some.map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect();
+        figures.extend(shared.queued.map(|queued| format!("queued {queued}")));
+        parts.push(figures.join(", "));
+    }
+    parts.extend(shared.facts.iter().map(|(name, fact)| format!("{name}: {fact}")));
+    let ends = shared.ends.iter().map(|end| format!("{} {}", end.role, role(end.state)));
+    parts.extend(Some(ends.collect::<Vec<_>>().join(", ")).filter(|ends| !ends.is_empty()));
+    parts.join("; ")
+}
+
 /// Process id of the participant in a slot.
 fn pid(participants: &[ParticipantInfo], slot: u32) -> Option<u32> {
     participants.iter().find(|participant| participant.slot == slot).map(|participant| participant.pid)
@@ -116,6 +163,7 @@ fn state_json(state: ObjectState, object: &ObjectInfo, participants: &[Participa
         }),
         ObjectState::Event(event) => json!({ "set": event.set, "waiters": event.waiters }),
         ObjectState::Ring(ring) => ring_json(ring, unit(object)),
+        ObjectState::Shared(shared) => shared_json(&shared),
         _ => Value::Null,
     }
 }
@@ -227,6 +275,7 @@ fn describe(state: ObjectState, object: &ObjectInfo, participants: &[Participant
                 asleep(ring.consumer_sleeps),
             )
         }
+        ObjectState::Shared(shared) => shared_words(&shared),
         _ => "of a kind that this version does not know, or damaged".to_owned(),
     }
 }
