@@ -160,6 +160,9 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
                 consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
+        Some(ObjectKind::Topic) => {
+            crate::channel::topic::state(region, object).map_or(ObjectState::Unknown, ObjectState::Shared)
+        }
         _ => ObjectState::Unknown,
     }
 }

@@ -25,6 +25,7 @@ pub mod mutex;
 pub mod owner;
 pub mod participant;
 pub mod spsc;
+pub mod topic;
 
 /// Every object starts at a multiple of this (two cache lines).
 pub const OBJECT_ALIGN: u64 = 128;

@@ -2,7 +2,7 @@
 
 /// Asks for the line of `at`, to be read.
 #[inline]
-pub(super) fn will_read(at: *const u8) {
+pub(crate) fn will_read(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 processor has SSE; a prefetch has no effect that can be observed, at whatever
     // address.

@@ -13,7 +13,7 @@
 #[cfg(not(allmende_loom))]
 pub mod bytes;
 #[cfg(not(allmende_loom))]
-mod cache;
+pub(crate) mod cache;
 pub(crate) mod core;
 pub mod counters;
 #[cfg(not(allmende_loom))]
@@ -29,5 +29,6 @@ pub(crate) mod role_words;
 pub(crate) mod roles;
 #[cfg(not(allmende_loom))]
 pub mod spsc;
+pub(crate) mod topic;
 #[cfg(not(allmende_loom))]
 mod waiting;
