@@ -3,6 +3,7 @@
 mod records;
 mod roles;
 mod slots;
+mod topic;
 
 use loom::thread;
 

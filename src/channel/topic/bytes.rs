@@ -1,5 +1,8 @@
 //! Topics of bytes: messages of any length.
 
+// The claim comes back in the error.
+#![allow(clippy::result_large_err)]
+
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;

@@ -143,7 +143,7 @@ impl RawSubscriber {
             loans.fetch_add(1, Ordering::Relaxed);
             let held = Held { common: &self.common, taken };
             let payload = shared.mapped.payload(taken.descriptor).ok_or(CORRUPT)?;
-            Content::Block(held, payload)
+            Content::Block { payload, _held: held }
         } else if taken.descriptor.length as usize <= shared.mapped.inline {
             Content::Short(words)
         } else {
@@ -238,7 +238,7 @@ impl Drop for Held<'_> {
 #[derive(Debug)]
 enum Content<'a> {
     Short([u64; SHORT]),
-    Block(Held<'a>, NonNull<u8>),
+    Block { payload: NonNull<u8>, _held: Held<'a> },
 }
 
 /// A message that was received.
@@ -260,7 +260,7 @@ impl RawLoan<'_> {
     pub(super) fn pointer(&self) -> *const u8 {
         match &self.content {
             Content::Short(words) => words.as_ptr().cast(),
-            Content::Block(_, payload) => payload.as_ptr(),
+            Content::Block { payload, .. } => payload.as_ptr(),
         }
     }
 

@@ -1,5 +1,8 @@
 //! Topics of one type.
 
+// The claim comes back in the error.
+#![allow(clippy::result_large_err)]
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
