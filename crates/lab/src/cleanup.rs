@@ -70,47 +70,48 @@ const TRACE: &str = "allmende-lab-";
 /// A name by which packages of others make files that outlive the process. They go with this.
 #[cfg(feature = "peers")]
 #[derive(Debug)]
-pub(crate) struct Trace {
-    name: String,
-    /// A file that the package shares among all its users, and that was not there before.
-    shared: Option<&'static str>,
-}
+pub(crate) struct Trace(String);
 
 #[cfg(feature = "peers")]
 impl Trace {
-    /// A new name. `shared` is a file that the package makes for all its users, if it does.
-    pub(crate) fn new(shared: Option<&'static str>) -> Self {
+    /// A name of its own.
+    pub(crate) fn new() -> Self {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let shared = shared.filter(|path| !std::path::Path::new(path).exists());
-        Self { name: format!("{TRACE}{}-{number}", std::process::id()), shared }
+        Self(format!("{TRACE}{}-{number}", std::process::id()))
     }
 
     /// The name.
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        &self.0
     }
 }
 
 #[cfg(feature = "peers")]
 impl Drop for Trace {
     fn drop(&mut self) {
-        let (own, longer) = (&self.name, format!("{}-", self.name));
+        let (own, longer) = (&self.0, format!("{}-", self.0));
         remove_traces(|trace| trace == own || trace.starts_with(&longer));
-        if let Some(path) = self.shared {
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 
-/// Removes what dead processes of the laboratory left by way of other packages.
+/// Removes what dead processes of the laboratory left by way of other packages; to be called before the first and
+/// after the last of a run.
 pub(crate) fn sweep_traces() {
     #[cfg(feature = "peers")]
-    remove_traces(|trace| {
-        let id = trace.trim_start_matches(TRACE).split('-').next().and_then(|id| id.parse().ok());
-        id.is_some_and(|id: i32| kill(Pid::from_raw(id), None) == Err(nix::errno::Errno::ESRCH))
-    });
+    {
+        /// crossbar's list of the topics of all its users, and whether it was there when this was called first.
+        const REGISTRY: &str = "/dev/shm/crossbar-registry";
+        static THERE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        remove_traces(|trace| {
+            let id = trace.trim_start_matches(TRACE).split('-').next().and_then(|id| id.parse().ok());
+            id.is_some_and(|id: i32| kill(Pid::from_raw(id), None) == Err(nix::errno::Errno::ESRCH))
+        });
+        if !THERE.get_or_init(|| std::path::Path::new(REGISTRY).exists()) {
+            let _ = std::fs::remove_file(REGISTRY);
+        }
+    }
 }
 
 /// Removes files and directories for whose trace (`TRACE` and what follows in their name) `gone` says so.

@@ -150,7 +150,10 @@ impl Setup {
     /// About how much memory both ends of this contender take together, in bytes.
     pub(crate) fn memory(&self) -> usize {
         let length = if self.codec == CodecKind::None { self.size } else { self.size * 3 };
-        let slots = if self.transport.in_place() || self.transport.is_peer() || self.transport == TransportKind::AllmendeCopy {
+        let slots = if self.transport.in_place()
+            || self.transport.is_peer()
+            || self.transport == TransportKind::AllmendeCopy
+        {
             4 * self.shape(length).depth
         } else {
             8

@@ -153,12 +153,14 @@ mod peers {
 
     #[test]
     fn crossbar() {
+        crate::cleanup::sweep_traces();
         for size in [64, 300_000] {
             echo_fixed::<crossbar::Crossbar>(Wait::Spin, size, false);
             echo_fixed::<crossbar::CrossbarPinned>(Wait::Spin, size, false);
         }
         echo_fixed::<crossbar::CrossbarBus<Line>>(Wait::Spin, size_of::<Line>(), true);
         echo_fixed::<crossbar::CrossbarBus<TwoLines>>(Wait::Spin, size_of::<TwoLines>(), true);
+        crate::cleanup::sweep_traces();
     }
 
     #[test]

@@ -15,8 +15,6 @@ use crate::cleanup::Trace;
 use crate::error::{LabError, Result};
 use crate::watch::Watch;
 
-/// The file in which the package lists the topics of all its users.
-const REGISTRY: &str = "/dev/shm/crossbar-registry";
 /// The one topic of a region.
 const TOPIC: &str = "/messages";
 /// How long to wait for the other end.
@@ -60,7 +58,7 @@ impl Ends {
             ring_depth: depth,
             ..Config::default()
         };
-        let mut publisher = Publisher::create(&format!("{name}.{direction}"), config)
+        let mut publisher = Publisher::create(&format!("{name}-{direction}"), config)
             .map_err(peer_failed("creating a region"))?;
         let topic = publisher.register(TOPIC).map_err(peer_failed("registering a topic"))?;
         let (size, watch) = (shape.capacity, Watch::Nobody);
@@ -68,7 +66,7 @@ impl Ends {
     }
 
     fn near(shape: &Shape) -> Result<(Self, Handover)> {
-        let trace = Trace::new(Some(REGISTRY));
+        let trace = Trace::new();
         let name = trace.name().to_owned();
         let handover = Handover { descriptors: Vec::new(), name: Some(name.clone()) };
         Ok((Self::new(shape, name, "there", Some(trace))?, handover))
@@ -81,7 +79,7 @@ impl Ends {
     }
 
     fn subscribe(&mut self, direction: &str) -> Result<()> {
-        let region = format!("{}.{direction}", self.name);
+        let region = format!("{}-{direction}", self.name);
         let (subscriber, stream) = until(self.watch, || {
             let subscriber = Subscriber::connect(&region)?;
             let stream = subscriber.subscribe(TOPIC)?;
@@ -204,18 +202,14 @@ pub struct CrossbarBus<P: Pod> {
 impl<P: Pod + FromBytes + IntoBytes + Immutable> CrossbarBus<P> {
     fn new(shape: &Shape, name: String, direction: &str, trace: Option<Trace>) -> Result<Self> {
         check_length(shape.capacity, size_of::<P>())?;
-        let bus = PodBus::create_bounded(
-            &format!("{name}.{direction}"),
-            shape.depth.next_power_of_two(),
-            0,
-        )
-        .map_err(peer_failed("creating a bus"))?;
+        let bus = PodBus::create_bounded(&format!("{name}-{direction}"), shape.depth.next_power_of_two(), 0)
+            .map_err(peer_failed("creating a bus"))?;
         let (out, watch) = (P::new_zeroed(), Watch::Nobody);
         Ok(Self { bus, subscriber: None, out, watch, name, _trace: trace })
     }
 
     fn subscribe(&mut self, direction: &str) -> Result<()> {
-        let bus = format!("{}.{direction}", self.name);
+        let bus = format!("{}-{direction}", self.name);
         self.subscriber = Some(until(self.watch, || BusSubscriber::connect(&bus))?);
         Ok(())
     }
@@ -223,7 +217,7 @@ impl<P: Pod + FromBytes + IntoBytes + Immutable> CrossbarBus<P> {
 
 impl<P: Pod + FromBytes + IntoBytes + Immutable> Transport for CrossbarBus<P> {
     fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        let trace = Trace::new(Some(REGISTRY));
+        let trace = Trace::new();
         let name = trace.name().to_owned();
         let handover = Handover { descriptors: Vec::new(), name: Some(name.clone()) };
         Ok((Self::new(shape, name, "there", Some(trace))?, handover))
@@ -232,7 +226,7 @@ impl<P: Pod + FromBytes + IntoBytes + Immutable> Transport for CrossbarBus<P> {
     /// Subscribes before it makes the bus on which the near end waits, so that nothing is sent too early.
     fn attach(shape: &Shape, handover: Handover) -> Result<Self> {
         let name = take_name(handover)?;
-        let subscriber = until(Watch::Nobody, || BusSubscriber::connect(&format!("{name}.there")))?;
+        let subscriber = until(Watch::Nobody, || BusSubscriber::connect(&format!("{name}-there")))?;
         let mut far = Self::new(shape, name, "back", None)?;
         far.subscriber = Some(subscriber);
         Ok(far)

@@ -82,7 +82,7 @@ fn ends(shape: &Shape, name: &str, directions: [&str; 2], trace: Option<Trace>) 
 
 impl Transport for Iceoryx2 {
     fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        let trace = Trace::new(None);
+        let trace = Trace::new();
         let name = trace.name().to_owned();
         let near = ends(shape, &name, ["there", "back"], Some(trace))?;
         Ok((near, Handover { descriptors: Vec::new(), name: Some(name) }))

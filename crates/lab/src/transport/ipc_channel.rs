@@ -3,8 +3,8 @@
 
 use ::ipc_channel::TryRecvError;
 use ::ipc_channel::ipc::{
-    IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcSender, IpcSharedMemory, bytes_channel,
-    channel,
+    IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcSender, IpcSharedMemory,
+    bytes_channel, channel,
 };
 
 use super::{Handover, Shape, Transport, peer_failed, take_name};
@@ -16,8 +16,7 @@ use crate::watch::Watch;
 const LARGE: usize = 64 << 10;
 
 /// What the far end sends first: its ends of all channels.
-type Hello =
-    (IpcBytesSender, IpcBytesReceiver, IpcSender<IpcSharedMemory>, IpcReceiver<IpcSharedMemory>);
+type Hello = (IpcBytesSender, IpcBytesReceiver, IpcSender<IpcSharedMemory>, IpcReceiver<IpcSharedMemory>);
 
 /// One end.
 pub struct IpcChannel {

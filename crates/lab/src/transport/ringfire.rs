@@ -64,13 +64,12 @@ impl<P: Copy + FromBytes + IntoBytes + Immutable + 'static> Ringfire<P> {
 
 impl<P: Copy + FromBytes + IntoBytes + Immutable + 'static> Transport for Ringfire<P> {
     fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        let trace = Trace::new(None);
+        let trace = Trace::new();
         let name = trace.name().to_owned();
         let producer = Self::producer(&name, "there", shape)?;
         let handover = Handover { descriptors: Vec::new(), name: Some(name.clone()) };
         let out = P::new_zeroed();
-        let near =
-            Self { producer, consumer: None, out, watch: Watch::Nobody, name, _trace: Some(trace) };
+        let near = Self { producer, consumer: None, out, watch: Watch::Nobody, name, _trace: Some(trace) };
         Ok((near, handover))
     }
 
@@ -128,7 +127,7 @@ impl RingfireBlob {
 
 impl Transport for RingfireBlob {
     fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        let trace = Trace::new(None);
+        let trace = Trace::new();
         let name = trace.name().to_owned();
         let producer = Self::producer(&name, "there", shape)?;
         let handover = Handover { descriptors: Vec::new(), name: Some(name.clone()) };
