@@ -165,7 +165,7 @@ impl Transport for RingfireBlob {
         let consumer = self.consumer.as_mut().ok_or(LabError::PeerGone)?;
         let mut read = Some(read);
         let got = look(self.watch, || {
-            let mut view = |_: &(), bytes: &[u8]| read.take().map(|read| read(bytes));
+            let mut view = |(): &(), bytes: &[u8]| read.take().map(|read| read(bytes));
             consumer.view(&mut view).transpose()
         })?;
         // Called once unless a message was lapped, which a closed loop cannot do.
