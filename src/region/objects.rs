@@ -1,7 +1,8 @@
 //! The object directory: every lock and channel of a region, by name.
 
+use super::Region;
 use super::attach::Inner;
-use super::error::ObjectError;
+use super::error::{CreateError, ObjectError};
 use super::memory::Memory;
 use crate::atomic::Ordering;
 pub use crate::layout::directory::ObjectKind;
@@ -182,6 +183,12 @@ fn padded_name(name: &str) -> Result<[u8; MAX_NAME], ObjectError> {
     let mut padded = [0; MAX_NAME];
     padded[..name.len()].copy_from_slice(name.as_bytes());
     Ok(padded)
+}
+
+/// The region of the user's namespace in which the object that `spec` describes stands alone, under its
+/// own name; made large enough where there is none.
+pub(crate) fn region_of_its_own(spec: &ObjectSpec<'_>) -> Result<Region, CreateError> {
+    Region::create().size(spec.length.saturating_add(OBJECT_ALIGN)).objects(4).open_or_create(spec.name)
 }
 
 impl Inner {

@@ -28,7 +28,10 @@ use super::waiting::{self, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
 use crate::layout::spsc::{DATA, HEAD, MAX_CAPACITY, STAMP, TAKEN, bytes_length};
-use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{
+    AccessError, Inner, Memory, NO_PARAMETERS, NamedError, Object, ObjectError, ObjectKind, ObjectSpec,
+    region_of_its_own,
+};
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
@@ -84,6 +87,26 @@ impl Ring {
     pub fn open_or_create(region: &Region, name: &str, capacity: usize) -> Result<Self, ObjectError> {
         let object = region.inner.open_or_create_object(&spec(name, capacity)?, initialise_bytes)?;
         Self::at(region, object)
+    }
+
+    /// The ring of that name in the user's namespace, in a region of its own; made with `capacity` bytes where
+    /// there is none. Whoever of this user asks for the same name gets the same ring.
+    ///
+    /// ```
+    /// use allmende::bytes::Ring;
+    /// # let name = format!("doc-bytes-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let mut producer = Ring::named(name, 1 << 16)?.producer()?;
+    /// producer.push(b"hello")?;
+    /// assert_eq!(&*Ring::named(name, 1 << 16)?.consumer()?.receive()?, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str, capacity: usize) -> Result<Self, NamedError> {
+        let region = region_of_its_own(&spec(name, capacity)?)?;
+        Ok(Self::open_or_create(&region, name, capacity)?)
     }
 
     /// A new ring; there must be none of that name.

@@ -44,7 +44,10 @@ use crate::layout::spsc::{
     DATA, HEAD, MAX_ALIGN, MAX_CAPACITY, RELEASED, TAKEN, payload_offset, slot_stride,
 };
 use crate::payload::Payload;
-use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{
+    AccessError, Inner, Memory, NO_PARAMETERS, NamedError, Object, ObjectError, ObjectKind, ObjectSpec,
+    region_of_its_own,
+};
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
@@ -67,6 +70,27 @@ impl<T: Payload> Ring<T> {
         let spec = spec::<T>(name, &type_name, capacity)?;
         let object = region.inner.open_or_create_object(&spec, initialise_slots::<T>)?;
         Self::at(region, object)
+    }
+
+    /// The ring of that name in the user's namespace, in a region of its own; made with room for `capacity` messages where
+    /// there is none. Whoever of this user asks for the same name gets the same ring.
+    ///
+    /// ```
+    /// use allmende::spsc::Ring;
+    /// # let name = format!("doc-slots-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let mut producer = Ring::<u64>::named(name, 64)?.producer()?;
+    /// producer.push(7)?;
+    /// assert_eq!(Ring::<u64>::named(name, 64)?.consumer()?.pop()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str, capacity: usize) -> Result<Self, NamedError> {
+        let type_name = T::SCHEMA.to_string();
+        let region = region_of_its_own(&spec::<T>(name, &type_name, capacity)?)?;
+        Ok(Self::open_or_create(&region, name, capacity)?)
     }
 
     /// A new ring; there must be none of that name.
