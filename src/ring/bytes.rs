@@ -27,7 +27,8 @@ use super::roles::{End, Peer, Role, initialise};
 use super::waiting::{self, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
-use crate::layout::spsc::{DATA, HEAD, MAX_CAPACITY, STAMP, TAKEN, bytes_length};
+use crate::layout::counters::Counter;
+use crate::layout::spsc::{COUNTERS, DATA, HEAD, MAX_CAPACITY, MESSAGES, STAMP, TAKEN, bytes_length};
 use crate::region::{
     AccessError, Inner, Memory, NO_PARAMETERS, NamedError, Object, ObjectError, ObjectKind, ObjectSpec,
     region_of_its_own,
@@ -160,9 +161,15 @@ impl Ring {
     pub fn consumer(&self) -> Result<Consumer, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
         let core = RecordConsumer::resume(&self.memory).ok_or(AccessError::Corrupt)?;
+        role.counters().add(Counter::Redelivered, core.redelivered(&self.memory));
         Ok(Consumer { core, memory: self.memory, role, wait: Wait::default() })
     }
 }
+
+/// Messages that the producer counts,
+const SENT: usize = 0;
+/// and those that the consumer does.
+const RELEASED: usize = 1;
 
 /// The mapped words and bytes of a ring. Valid as long as the `Inner` that lies beside it.
 #[derive(Debug, Clone, Copy)]
@@ -192,6 +199,14 @@ impl Bytes {
     #[allow(clippy::cast_possible_truncation)]
     fn longest(&self) -> usize {
         longest(self.mask + 1) as usize
+    }
+
+    /// Adds to the messages [`SENT`] or [`RELEASED`], which one end alone counts.
+    #[inline]
+    fn count_message(&self, which: usize, messages: u64) {
+        let word = self.word(MESSAGES[which]);
+        // Relaxed, both: a figure for people.
+        word.store(word.load(Ordering::Relaxed).wrapping_add(messages), Ordering::Relaxed);
     }
 
     #[inline]
@@ -231,6 +246,13 @@ impl Records for Bytes {
     #[inline]
     fn taken(&self) -> &AtomicU64 {
         self.word(TAKEN)
+    }
+    fn note_used(&self, used: u64) {
+        let word = self.word(COUNTERS + 8 * Counter::HighWater as u64);
+        // Relaxed, both: a figure for people, which the producer alone writes.
+        if word.load(Ordering::Relaxed) < used {
+            word.store(used, Ordering::Relaxed);
+        }
     }
 }
 
@@ -306,6 +328,7 @@ impl Producer {
                 Ok(position) => {
                     self.bytes_of(position, message.len()).copy_from_slice(message);
                     self.core.commit(&self.memory, message.len() as u64);
+                    self.memory.count_message(SENT, 1);
                     sent += 1;
                 }
                 Err(TrySendError::Push(TryPushError::Full(()))) => break,
@@ -435,6 +458,7 @@ impl Claim<'_> {
     pub fn commit(self) {
         if !self.producer.role.forked() {
             self.producer.core.commit(&self.producer.memory, self.length as u64);
+            self.producer.memory.count_message(SENT, 1);
             self.producer.look_for_sleepers();
         }
     }
@@ -605,9 +629,10 @@ impl Consumer {
     }
 
     #[inline]
-    fn release(&mut self, message: (u64, u64)) {
+    fn release(&mut self, message: (u64, u64), messages: u64) {
         if !self.role.forked() {
             self.core.release(&self.memory, message);
+            self.memory.count_message(RELEASED, messages);
             self.role.notify_peer();
         }
     }
@@ -645,7 +670,7 @@ impl Deref for Loan<'_> {
 impl Drop for Loan<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.consumer.release(self.message);
+        self.consumer.release(self.message, 1);
     }
 }
 
@@ -679,7 +704,7 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         if let Some(&last) = self.messages.last() {
-            self.consumer.release(last);
+            self.consumer.release(last, self.messages.len() as u64);
         }
     }
 }

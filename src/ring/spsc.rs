@@ -40,8 +40,9 @@ use super::roles::{End, Peer, Role, initialise};
 use super::waiting::{self, Look, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
+use crate::layout::counters::Counter;
 use crate::layout::spsc::{
-    DATA, HEAD, MAX_ALIGN, MAX_CAPACITY, RELEASED, TAKEN, payload_offset, slot_stride,
+    COUNTERS, DATA, HEAD, MAX_ALIGN, MAX_CAPACITY, RELEASED, TAKEN, payload_offset, slot_stride,
 };
 use crate::payload::Payload;
 use crate::region::{
@@ -143,6 +144,7 @@ impl<T: Payload> Ring<T> {
     pub fn consumer(&self) -> Result<Consumer<T>, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
         let core = Consuming::resume(&self.slots).ok_or(AccessError::Corrupt)?;
+        role.counters().add(Counter::Redelivered, core.redelivered());
         let capacity = self.slots.capacity();
         let stream = Stream::new(capacity, capacity * Slots::<T>::STRIDE);
         Ok(Consumer { core, slots: self.slots, role, wait: Wait::default(), stream })
@@ -287,6 +289,13 @@ impl<T> Backing for Slots<T> {
     #[inline]
     fn taken(&self) -> &AtomicU64 {
         self.word(TAKEN)
+    }
+    fn note_used(&self, used: u64) {
+        let word = self.word(COUNTERS + 8 * Counter::HighWater as u64);
+        // Relaxed, both: a figure for people, which the producer alone writes.
+        if word.load(Ordering::Relaxed) < used {
+            word.store(used, Ordering::Relaxed);
+        }
     }
 }
 
