@@ -126,16 +126,17 @@ fn consumer() {
         match random.below(3) {
             0 => {
                 let loan = consumer.receive().unwrap();
-                linger(Duration::from_nanos(random.below(8_000)));
+                linger(Duration::from_nanos(random.below(20_000)));
                 note(&loan);
             }
             1 => {
                 let batch = consumer.receive_batch(1 + random.below(8) as usize).unwrap();
-                linger(Duration::from_nanos(random.below(8_000)));
+                linger(Duration::from_nanos(random.below(20_000 * batch.len() as u64)));
                 batch.iter().for_each(&mut note);
             }
             _ => {
                 let (one, two) = (consumer.receive().unwrap(), consumer.try_receive());
+                linger(Duration::from_nanos(random.below(20_000)));
                 note(&one);
                 two.iter().for_each(|loan| note(loan));
             }
@@ -291,6 +292,10 @@ fn kill_consumers(policy: OnConsumerDeath) {
             noted += 1;
         }
         // Its slots come back by somebody's waiting, too.
+        let held = own.receive_timeout(Duration::from_millis(200)).map(|loan| whole(&loan).1);
+        if let Ok(number) = held {
+            *seen.entry(number).or_default() += 1;
+        }
         producer.push_timeout(message(1, sent), common::FOREVER).unwrap();
         sent += 1;
     }
