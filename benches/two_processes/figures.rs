@@ -293,14 +293,15 @@ pub(crate) fn measure(
     let region = Region::create().size(32 << 20).memfd("two_processes")?;
     let shared = Shared::create(&region)?;
     let rings = Rings::new(&region, slots, true)?;
-    let queues = Queues::new(&region, true)?;
+    let queues = Queues::new(&region, true, cores)?;
     let peer = Peer::start(&region, cores.1, slots)?;
     let (rivals, mut ends) = Rivals::new(slots);
     let kept = std::thread::scope(|scope| -> Result<Vec<Vec<Kept>>> {
         let thread = shared.thread();
         scope.spawn(move || {
             allmende::os::affinity::pin_to(cores.1).expect("this core is allowed");
-            let mut serve = |task, count| queues::serve_rival(task, count).or_else(|| ends.serve(task, count));
+            let mut serve =
+                |task, count| queues::serve_rival(task, count).or_else(|| ends.serve(task, count));
             thread.serve(|task, count| Ok(serve(task, count))).expect("a thread that counts");
         });
         let mut sides = Sides { process: shared.process(), thread, rings, queues, rivals };

@@ -52,7 +52,7 @@ pub(crate) fn serve(current: &Current) -> Result {
     let slots: usize = std::env::args().nth(1).ok_or("how many slots?")?.parse()?;
     let slots = (slots > 0).then_some(slots);
     let mut rings = Rings::new(region, slots, false)?;
-    let queues = Queues::new(region, false)?;
+    let queues = Queues::new(region, false, (0, 0))?;
     control.serve(|task, count| match queues.serve(task, count)? {
         None => rings.serve(control, task, count),
         answer => Ok(answer),

@@ -1,7 +1,7 @@
 //! The queue: what both sides send each other, the rival between threads, and the figures.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64 as Private, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 use allmende::atomic::spin_hint;
 use allmende::channel::queue::{Consumer, Producer, Queue};
@@ -126,7 +126,8 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    pub(crate) fn new(region: &Region, first: bool) -> Result<Self> {
+    pub(crate) fn new(region: &Region, first: bool, cores: (usize, usize)) -> Result<Self> {
+        CORES.get_or_init(|| cores);
         Ok(Self {
             small: Pair::new(region, "small", TRIP_SLOTS, first)?,
             line: Pair::new(region, "line", TRIP_SLOTS, first)?,
@@ -184,6 +185,9 @@ pub(crate) fn serve_rival(task: u64, count: u64) -> Option<u64> {
     }
 }
 
+/// The cores of both sides; a thread that is pinned to one of them cannot ask for the other.
+static CORES: OnceLock<(usize, usize)> = OnceLock::new();
+
 /// Two producers and two consumers, a thread each, one of either on each of two cores; whoever finds
 /// nothing to do looks again a few times, then gives its core away.
 fn two_and_two<P: Send, C: Send>(
@@ -192,7 +196,7 @@ fn two_and_two<P: Send, C: Send>(
     push: impl Fn(&P, Message<SMALL>) -> bool + Sync,
     pop: impl Fn(&C) -> Option<Message<SMALL>> + Sync,
 ) {
-    let (first, second) = crate::peer::cores().expect("there are two");
+    let (first, second) = *CORES.get().expect("set when the queues were made");
     let (taken, sum) = (&Private::new(0), &Private::new(0));
     let (push, pop) = (&push, &pop);
     std::thread::scope(|scope| {
