@@ -68,6 +68,14 @@ fn killed_holder() {
 }
 
 #[test]
+fn queue() {
+    let lines = lines("queue", &[]);
+    assert!(lines.contains(&"job 0 was done in attempt 2".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"the sum of 1000 squares is 332833500".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"1000 jobs, 1 redelivered, 0 lost".to_owned()), "{lines:?}");
+}
+
+#[test]
 fn wordcount_of_the_own_documents() {
     let lines = lines("wordcount", &[]);
     assert_eq!(lines.len(), 11, "{lines:?}");

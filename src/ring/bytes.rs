@@ -407,6 +407,7 @@ impl Producer {
                 return Err(NoSpace::Left.push(()).into());
             }
             Err(TrySendError::Push(TryPushError::PeerDied(()))) => return Err(NoSpace::Died.push(()).into()),
+            Err(TrySendError::Push(TryPushError::Closed(()))) => return Err(PushError::Closed(()).into()),
             Err(TrySendError::Push(TryPushError::Access(error, ()))) => {
                 return Err(PushError::Access(error, ()).into());
             }

@@ -13,7 +13,7 @@
 #[cfg(not(allmende_loom))]
 pub mod bytes;
 #[cfg(not(allmende_loom))]
-mod cache;
+pub(crate) mod cache;
 pub(crate) mod core;
 pub mod counters;
 #[cfg(not(allmende_loom))]
@@ -23,6 +23,7 @@ mod habit;
 pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]
 mod model;
+pub(crate) mod mpmc;
 pub(crate) mod records;
 pub(crate) mod role_words;
 #[cfg(not(allmende_loom))]
@@ -30,4 +31,4 @@ pub(crate) mod roles;
 #[cfg(not(allmende_loom))]
 pub mod spsc;
 #[cfg(not(allmende_loom))]
-mod waiting;
+pub(crate) mod waiting;

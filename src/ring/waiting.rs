@@ -136,11 +136,11 @@ pub(super) fn for_space(
     }
 }
 
-fn over(deadline: Option<Instant>) -> bool {
+pub(crate) fn over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-fn gone(peer: Peer) -> Option<PopError> {
+pub(crate) fn gone(peer: Peer) -> Option<PopError> {
     match peer {
         Peer::Expected => None,
         Peer::Left => Some(PopError::Disconnected),
@@ -164,7 +164,7 @@ pub(super) fn why_no_message(role: &Role, ready: impl FnOnce() -> bool) -> Optio
 
 /// How many looks a consumer makes at the message alone, before it asks about anything else, the clock
 /// included, or goes to sleep.
-fn first_looks(wait: Wait) -> u32 {
+pub(crate) fn first_looks(wait: Wait) -> u32 {
     match wait {
         Wait::Spin => 256,
         // Two or three microseconds: about what going to sleep and being woken costs this end alone.
