@@ -223,7 +223,7 @@ proptest! {
                     readers[index] = Some(cell.reader().unwrap());
                 }
                 Step::NewWriter => {
-                    writer = None;
+                    drop(writer.take());
                     writer = Some(cell.writer().unwrap());
                 }
             }

@@ -89,7 +89,11 @@ impl Writing {
         // Acquire: pairs with the predecessor's Release in `publish`: who is answered by us reads what
         // it wrote.
         let latest = backing.latest().load(Ordering::Acquire);
-        if latest & HELD != 0 || buffer_of(latest) >= buffers(backing) { Err(Corrupt) } else { Ok(Self { latest }) }
+        if latest & HELD != 0 || buffer_of(latest) >= buffers(backing) {
+            Err(Corrupt)
+        } else {
+            Ok(Self { latest })
+        }
     }
 
     /// How often was written, predecessors included.
@@ -219,7 +223,8 @@ impl Reading {
         let latest = backing.latest().load(Ordering::Acquire);
         // Relaxed: what we read was published by `latest`, and what we had read was given up by ASKING, in
         // whose release sequence this stands. Acquire: pairs with the Release in `answer`.
-        let found = match claim.compare_exchange(ASKING, latest | HELD, Ordering::Relaxed, Ordering::Acquire) {
+        let found = match claim.compare_exchange(ASKING, latest | HELD, Ordering::Relaxed, Ordering::Acquire)
+        {
             Ok(_) => latest,
             Err(answer) => answer & !HELD,
         };
