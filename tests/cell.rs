@@ -135,12 +135,22 @@ fn nonsense_is_corrupt() {
         };
         word.store(value, allmende::atomic::Ordering::SeqCst);
     };
-    use allmende::layout::cell::{BOUND, CLAIMS, LATEST};
+    use allmende::layout::cell::{BOUND, CLAIM_STRIDE, CLAIMS, HELD, LATEST};
     poke(BOUND, u64::from(u32::MAX));
     writer.write(2).unwrap();
-    poke(CLAIMS, 5);
-    assert!(matches!(writer.write(3), Err(AccessError::Corrupt)));
-    for value in [u64::MAX, 1 << 8 | 127, 1 << 8 | 10] {
+    // A reader's nonsense harms nobody else: neither the writer nor a value that is lent.
+    let mut other = cell.reader().unwrap();
+    for (value, claims) in (3..).zip([5, u64::MAX, 1 << 8 | HELD | 127, HELD | 10, HELD | 9, HELD]) {
+        (0..8).filter(|&place| place != 1).for_each(|place| poke(CLAIMS + place * CLAIM_STRIDE, claims));
+        let loan = other.borrow().unwrap();
+        assert_eq!(*loan, value - 1);
+        (0..4).for_each(|_| *writer.loan().unwrap() = u64::MAX);
+        assert_eq!(*loan, value - 1);
+        writer.write(value).unwrap();
+        assert_eq!(*loan, value - 1);
+    }
+    for value in [u64::MAX, 1 << 8 | 127, 1 << 8 | 10, 1 << 8 | HELD] {
+        // One that has read nothing yet claims nothing that this could be mistaken for.
         poke(LATEST, value);
         assert!(matches!(reader.read(), Err(ReadError::Access(AccessError::Corrupt))), "{value:x}");
         assert!(matches!(cell.peek(), Err(PeekError::Access(AccessError::Corrupt))), "{value:x}");

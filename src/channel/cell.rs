@@ -431,11 +431,11 @@ impl<T: Payload> Writer<T> {
     /// Makes `value` the latest. Never waits.
     ///
     /// # Errors
-    /// [`AccessError`] for a forked handle, or where a reader wrote nonsense.
+    /// [`AccessError::Forked`] for a handle that a forked child inherited.
     #[inline]
     pub fn write(&mut self, value: T) -> Result<(), AccessError> {
         self.end.check()?;
-        let buffer = self.choose()?;
+        let buffer = self.core.choose(&self.words);
         // SAFETY: nobody reads the chosen buffer, and nobody will before it is published; it is aligned as
         // the object is, at 128 or more, which is at least what a `T` needs (`spec`).
         unsafe { self.words.buffer(buffer).cast::<T>().write(value) };
@@ -449,22 +449,17 @@ impl<T: Payload> Writer<T> {
     /// What it holds before it is written is some earlier value, or zeros.
     ///
     /// # Errors
-    /// [`AccessError`] for a forked handle, or where a reader wrote nonsense.
+    /// [`AccessError::Forked`] for a handle that a forked child inherited.
     #[inline]
     pub fn loan(&mut self) -> Result<WriteLoan<'_, T>, AccessError> {
         self.end.check()?;
-        let buffer = self.choose()?;
+        let buffer = self.core.choose(&self.words);
         Ok(WriteLoan { writer: self, buffer })
     }
 
     /// How often the cell was written, predecessors' writes included.
     pub fn version(&self) -> u64 {
         self.core.writes()
-    }
-
-    #[inline]
-    fn choose(&mut self) -> Result<usize, AccessError> {
-        self.core.choose(&self.words).map_err(|_| AccessError::Corrupt)
     }
 
     #[inline]

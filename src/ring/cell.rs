@@ -102,8 +102,10 @@ impl Writing {
     }
 
     /// A buffer that nobody reads and nobody will before it is published.
+    ///
+    /// Claims that nobody makes hold nothing: a reader that writes nonsense harms nobody but itself.
     #[inline]
-    pub(crate) fn choose(&mut self, backing: &impl Backing) -> Result<usize, Corrupt> {
+    pub(crate) fn choose(&mut self, backing: &impl Backing) -> usize {
         // SeqCst: our last store of `latest` comes before our look at the claims; pairs with the fence in
         // `claim_latest`.
         fence(Ordering::SeqCst);
@@ -120,13 +122,11 @@ impl Writing {
             }
             if word & HELD != 0 {
                 taken |= 1 << buffer_of(word);
-            } else if word != 0 {
-                return Err(Corrupt);
             }
         }
-        let free = (!taken).trailing_zeros() as usize;
-        // Never more are taken than there are readers, and one.
-        if free < buffers(backing) { Ok(free) } else { Err(Corrupt) }
+        // Never more are taken, whatever the claims say, than there are readers, and one: so this is below
+        // readers + 2.
+        (!taken).trailing_zeros() as usize
     }
 
     /// Gives a reader that asks the latest, unless it has just found it; what the claim says then.
@@ -202,7 +202,8 @@ impl Reading {
     pub(crate) fn read(&mut self, backing: &impl Backing) -> Result<usize, Nothing> {
         // Acquire: pairs with the Release in `publish`.
         let latest = backing.latest().load(Ordering::Acquire);
-        if latest != self.kept {
+        // NONE is what nobody writes, but somebody could.
+        if latest != self.kept || latest == NONE {
             self.claim_latest(backing, latest)?;
         }
         Ok(self.buffer)
@@ -226,9 +227,10 @@ impl Reading {
         let found = match claim.compare_exchange(ASKING, latest | HELD, Ordering::Relaxed, Ordering::Acquire)
         {
             Ok(_) => latest,
-            Err(answer) => answer & !HELD,
+            Err(answer) => answer ^ HELD,
         };
-        if buffer_of(found) >= buffers(backing) || writes_of(found) == 0 {
+        if found & HELD != 0 || buffer_of(found) >= buffers(backing) || writes_of(found) == 0 {
+            // Release: as in `clear`.
             claim.store(0, Ordering::Release);
             return Err(Nothing::Corrupt);
         }
