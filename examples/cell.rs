@@ -11,7 +11,7 @@ const STEPS: u64 = 100_000;
 #[derive(Debug)]
 struct Position {
     step: u64,
-    metres: [f64; 3],
+    millimetres: [u64; 3],
 }
 
 fn main() -> Outcome {
@@ -27,12 +27,12 @@ fn main() -> Outcome {
             Err(error) => return Err(error.into()),
         }
         let latest = position.borrow()?;
-        assert!(latest.step > last && latest.metres == [latest.step as f64; 3], "torn or old: {latest:?}");
+        assert!(latest.step > last && latest.millimetres == [latest.step; 3], "torn or old: {latest:?}");
         (seen, last) = (seen + 1, latest.step);
     }
     sensor.join()?;
     println!("saw at most {STEPS} positions, whole and in order: {}", (1..=STEPS).contains(&seen));
-    println!("the last one, after the sensor left: {:?}", position.borrow()?.metres);
+    println!("the last one, after the sensor left: {:?}", position.borrow()?.millimetres);
     Ok(())
 }
 
@@ -40,7 +40,7 @@ fn sensor(worker: &Current) -> Outcome {
     let mut position = Cell::<Position>::open(worker.region("vehicle")?, "position")?.writer()?;
     worker.ready()?;
     for step in 1..=STEPS {
-        position.write(Position { step, metres: [step as f64; 3] })?;
+        position.write(Position { step, millimetres: [step; 3] })?;
     }
     Ok(())
 }

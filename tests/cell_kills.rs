@@ -381,7 +381,6 @@ fn forked_handles_answer_so() {
     let mut loan = Some(writer.loan().unwrap());
     in_a_fork(|| loan.take().unwrap().publish());
     assert_eq!(stage.cell.version(), 1);
-    drop(loan.take());
     write_next(&mut writer);
     assert_eq!(read_next(&mut reader, &mut last), 2);
     drop((writer, reader));

@@ -64,7 +64,7 @@ fn field() {
 fn cell() {
     let lines = lines("cell", &[]);
     assert_eq!(lines[0], "saw at most 100000 positions, whole and in order: true");
-    assert_eq!(lines[1], "the last one, after the sensor left: [100000.0, 100000.0, 100000.0]");
+    assert_eq!(lines[1], "the last one, after the sensor left: [100000, 100000, 100000]");
 }
 
 #[test]

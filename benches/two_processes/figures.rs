@@ -31,18 +31,23 @@ const BATCHED: u64 = 200 * 256;
 
 /// Does one slice and says how many nanoseconds a message, or a round trip, took; not a number if it
 /// was disturbed.
-type Slice = fn(&mut Sides<'_>) -> Result<f64>;
+pub(crate) type Slice = fn(&mut Sides<'_>) -> Result<f64>;
 
-struct Figure {
-    name: &'static str,
-    ours: Slice,
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) ours: Slice,
     /// What it is held against; `None`: the floor.
-    theirs: Option<Slice>,
-    against: &'static str,
-    limit: f64,
+    pub(crate) theirs: Option<Slice>,
+    pub(crate) against: &'static str,
+    pub(crate) limit: f64,
 }
 
-const FIGURES: [Figure; 9] = [
+/// All figures: the rings', then each channel's own.
+fn all() -> impl Iterator<Item = &'static Figure> {
+    FIGURES.iter().chain(&crate::cell::FIGURES)
+}
+
+static FIGURES: [Figure; 9] = [
     Figure {
         name: "round trip, 56 B, spin",
         ours: |sides| sides.trips(task::RTT_SMALL, TRIPS, |rings| rings.small.ping(TRIPS)),
@@ -135,7 +140,7 @@ const FIGURES: [Figure; 9] = [
 ];
 
 /// The first side, with the second at its command.
-struct Sides<'a> {
+pub(crate) struct Sides<'a> {
     process: Control<'a>,
     thread: Control<'a>,
     rings: Rings,
@@ -207,7 +212,19 @@ impl Sides<'_> {
         Ok(each(&done, FLOOR_TRIPS))
     }
 
-    fn trips(&mut self, task: u64, count: u64, ours: impl FnOnce(&mut Rings) -> Result) -> Result<f64> {
+    /// What the first side does by itself, while the second sleeps.
+    pub(crate) fn alone(&mut self, count: u64, ours: impl FnOnce(&mut Rings) -> Result) -> Result<f64> {
+        let start = std::time::Instant::now();
+        ours(&mut self.rings)?;
+        Ok(start.elapsed().as_secs_f64() * 1e9 / count as f64)
+    }
+
+    pub(crate) fn trips(
+        &mut self,
+        task: u64,
+        count: u64,
+        ours: impl FnOnce(&mut Rings) -> Result,
+    ) -> Result<f64> {
         let done = self.process.time(task, count, || ours(&mut self.rings))?;
         Ok(each(&done, count))
     }
@@ -277,17 +294,16 @@ pub(crate) fn measure(
         cores.0, cores.1
     );
     let mut all_well = true;
-    for (figure, kept) in FIGURES.iter().zip(kept).filter(|(_, kept)| !kept.is_empty()) {
+    for (figure, kept) in all().zip(kept).filter(|(_, kept)| !kept.is_empty()) {
         all_well &= report(figure, kept, rounds);
     }
     Ok(all_well)
 }
 
 fn rounds_of(sides: &mut Sides<'_>, rounds: usize, filter: &str) -> Result<Vec<Vec<Kept>>> {
-    let mut kept: Vec<Vec<Kept>> = FIGURES.iter().map(|_| Vec::new()).collect();
+    let mut kept: Vec<Vec<Kept>> = all().map(|_| Vec::new()).collect();
     for round in 0..WARM_UP + rounds {
-        for (figure, kept) in FIGURES.iter().zip(&mut kept).filter(|(figure, _)| figure.name.contains(filter))
-        {
+        for (figure, kept) in all().zip(&mut kept).filter(|(figure, _)| figure.name.contains(filter)) {
             let mut floors = vec![sides.floor()?];
             let ours = (figure.ours)(sides)?;
             floors.push(sides.floor()?);

@@ -185,18 +185,17 @@ impl<T: Payload> Cell<T> {
         self.inner.check_access()?;
         let me = self.inner.me()?;
         let members = readers(&self.inner.memory, &self.object, self.words.readers);
-        let reader = match members.join(me) {
-            Some(reader) => reader,
-            None => {
-                self.inner.sweep_the_dead();
-                members.join(me).ok_or(CellError::TooManyReaders { readers: self.words.readers })?
-            }
+        let place = if let Some(place) = members.join(me) {
+            place
+        } else {
+            self.inner.sweep_the_dead();
+            members.join(me).ok_or(CellError::TooManyReaders { readers: self.words.readers })?
         };
-        let core = Reading::new(&self.words, reader);
+        let core = Reading::new(&self.words, place);
         let guard = self.inner.fork_guard();
         let (inner, object) = (self.inner.clone(), self.object);
         let wait = Wait::default();
-        Ok(Reader { core, words: self.words, guard, reader, wait, inner, object, value: PhantomData })
+        Ok(Reader { core, words: self.words, guard, place, wait, inner, object, value: PhantomData })
     }
 
     /// Copies the latest value out without being a reader: works read-only, in a forked child and beyond
@@ -526,7 +525,7 @@ pub struct Reader<T: Payload> {
     core: Reading,
     words: Words,
     guard: ForkGuard,
-    reader: usize,
+    place: usize,
     wait: Wait,
     inner: Arc<Inner>,
     object: Object,
@@ -671,7 +670,7 @@ impl<T: Payload> Drop for Reader<T> {
         if !self.guard.forked() {
             // The claim first: whoever takes the role finds it free.
             self.core.leave(&self.words);
-            readers(&self.inner.memory, &self.object, self.words.readers).leave(self.reader, wake_all);
+            readers(&self.inner.memory, &self.object, self.words.readers).leave(self.place, wake_all);
         }
     }
 }

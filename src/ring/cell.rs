@@ -170,6 +170,8 @@ impl Reading {
         for _ in 0..=backing.readers() {
             // Relaxed, all: see `choose`.
             let bound = backing.bound().load(Ordering::Relaxed);
+            // At most 126 readers.
+            #[allow(clippy::cast_possible_truncation)]
             let raised = reader as u32 + 1;
             if bound >= raised
                 || backing
