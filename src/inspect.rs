@@ -167,8 +167,13 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
         Some(ObjectKind::Queue) => Object::of_info(memory, object)
             .and_then(|object| crate::channel::queue::state(region, &object))
             .map_or(ObjectState::Unknown, ObjectState::Shared),
+        Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
         _ => ObjectState::Unknown,
     }
+}
+
+fn shared(state: Option<SharedState>) -> ObjectState {
+    state.map_or(ObjectState::Unknown, ObjectState::Shared)
 }
 
 /// The state of the mutex of that name; `None` where there is none.

@@ -70,6 +70,8 @@ pub mod worker;
 #[doc(inline)]
 pub use allmende_derive::payload;
 #[cfg(not(allmende_loom))]
+pub use channel::cell::Cell;
+#[cfg(not(allmende_loom))]
 pub use payload::Payload;
 #[cfg(not(allmende_loom))]
 pub use region::Region;

@@ -61,6 +61,13 @@ fn field() {
 }
 
 #[test]
+fn cell() {
+    let lines = lines("cell", &[]);
+    assert_eq!(lines[0], "saw at most 100000 positions, whole and in order: true");
+    assert_eq!(lines[1], "the last one, after the sensor left: [100000, 100000, 100000]");
+}
+
+#[test]
 fn killed_holder() {
     let lines = lines("killed_holder", &[]);
     assert!(lines.iter().any(|line| line.contains("[70, 0]: the sum is 70")), "{lines:?}");

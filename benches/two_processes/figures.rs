@@ -209,7 +209,19 @@ impl Sides<'_> {
         Ok(each(&done, FLOOR_TRIPS))
     }
 
-    fn trips(&mut self, task: u64, count: u64, ours: impl FnOnce(&mut Rings) -> Result) -> Result<f64> {
+    /// What the first side does by itself, while the second sleeps.
+    pub(crate) fn alone(&mut self, count: u64, ours: impl FnOnce(&mut Rings) -> Result) -> Result<f64> {
+        let start = std::time::Instant::now();
+        ours(&mut self.rings)?;
+        Ok(start.elapsed().as_secs_f64() * 1e9 / count as f64)
+    }
+
+    pub(crate) fn trips(
+        &mut self,
+        task: u64,
+        count: u64,
+        ours: impl FnOnce(&mut Rings) -> Result,
+    ) -> Result<f64> {
         let done = self.process.time(task, count, || ours(&mut self.rings))?;
         Ok(each(&done, count))
     }
@@ -266,7 +278,7 @@ impl Sides<'_> {
 
 /// The ring's figures, and those of the channels, each in a file of its own.
 fn all_figures() -> impl Iterator<Item = &'static Figure> {
-    FIGURES.iter().chain(&queues::FIGURES)
+    FIGURES.iter().chain(&queues::FIGURES).chain(&crate::cell::FIGURES)
 }
 
 /// A ratio, and the floor at which it was measured.

@@ -68,6 +68,8 @@ pub enum ObjectKind {
     Bytes = 4,
     /// A bounded queue, many producers and many consumers.
     Queue = 5,
+    /// One value, of which the latest counts.
+    Cell = 10,
 }
 
 impl ObjectKind {
@@ -79,6 +81,7 @@ impl ObjectKind {
             3 => Self::Spsc,
             4 => Self::Bytes,
             5 => Self::Queue,
+            10 => Self::Cell,
             _ => return None,
         })
     }
@@ -91,6 +94,7 @@ impl ObjectKind {
             Self::Spsc => "spsc ring",
             Self::Bytes => "byte ring",
             Self::Queue => "queue",
+            Self::Cell => "cell",
         }
     }
 }

@@ -86,6 +86,7 @@ impl Object {
             ObjectKind::Event => {}
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
             ObjectKind::Queue => crate::channel::queue::sweep(memory, self, dead),
+            ObjectKind::Cell => crate::channel::cell::sweep(memory, self, dead),
         }
     }
 }
@@ -147,6 +148,7 @@ fn minimum_length(object: &Object) -> Option<u64> {
         ObjectKind::Queue => {
             crate::layout::queue::length(object.item_size, object.item_count, object.parameters)
         }
+        ObjectKind::Cell => crate::layout::cell::length(object.item_size, object.item_count),
     }
 }
 

@@ -14,6 +14,7 @@
 pub mod bytes;
 #[cfg(not(allmende_loom))]
 pub(crate) mod cache;
+pub(crate) mod cell;
 pub(crate) mod core;
 pub mod counters;
 #[cfg(not(allmende_loom))]
