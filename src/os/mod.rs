@@ -10,6 +10,7 @@ pub mod fd_passing;
 pub mod fork_gate;
 pub mod fork_guard;
 pub mod futex;
+pub mod futex_waitv;
 pub mod life_token;
 pub mod mapping;
 pub mod membarrier;
