@@ -12,7 +12,10 @@ pub(crate) mod model;
 pub mod mutex;
 pub(crate) mod platform;
 pub(crate) mod robust_lock;
+#[cfg(not(allmende_loom))]
+pub mod select;
 pub mod wait;
+pub(crate) mod wait_any;
 #[cfg(not(allmende_loom))]
 pub mod waitable;
 
@@ -20,6 +23,8 @@ pub mod waitable;
 pub use event::Event;
 #[cfg(not(allmende_loom))]
 pub use mutex::{Mutex, MutexGuard};
+#[cfg(not(allmende_loom))]
+pub use select::{Select, select, select_timeout, try_select};
 pub use wait::Wait;
 #[cfg(not(allmende_loom))]
 pub use waitable::Waitable;
