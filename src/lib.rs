@@ -74,6 +74,6 @@ pub use region::Region;
 pub use ring::{bytes, spsc};
 pub use sync::Wait;
 #[cfg(not(allmende_loom))]
-pub use sync::{Event, Mutex, MutexGuard, Select, select};
+pub use sync::{Event, Mutex, MutexGuard, Pollable, Select, select};
 #[cfg(not(allmende_loom))]
 pub use worker::Worker;

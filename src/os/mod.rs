@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod byte_lock;
 pub mod connect;
+pub mod eventfd;
 pub mod fd_passing;
 pub mod fork_gate;
 pub mod fork_guard;
