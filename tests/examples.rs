@@ -83,6 +83,13 @@ fn queue() {
 }
 
 #[test]
+fn select() {
+    let lines = lines("select", &[]);
+    assert!(lines[0].starts_with("inside: at most 21 degrees in "), "{lines:?}");
+    assert!(lines[1].starts_with("outside: at most 6 degrees in "), "{lines:?}");
+}
+
+#[test]
 fn wordcount_of_the_own_documents() {
     let lines = lines("wordcount", &[]);
     assert_eq!(lines.len(), 11, "{lines:?}");

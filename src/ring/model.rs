@@ -1,7 +1,7 @@
 //! Models: both rings and their roles, in every interleaving, with a kill at any step.
 
-mod mpmc;
 mod cell;
+mod mpmc;
 mod records;
 mod roles;
 mod slots;
