@@ -68,12 +68,6 @@ impl Counters<'_> {
         }
     }
 
-    /// All at zero.
-    pub(crate) fn initialise(&self) {
-        // Relaxed: nobody else can reach them yet.
-        self.0[..WORDS].iter().for_each(|word| word.store(0, Ordering::Relaxed));
-    }
-
     /// What they say; `messages`, `bytes` and `received` are the channel's to fill in.
     pub(crate) fn read(&self) -> Counts {
         // Relaxed: as above.

@@ -13,6 +13,7 @@ use crate::ring::mpmc::Cells;
 
 /// Bytes of a cache line.
 const LINE: u64 = 64;
+const LINE_BYTES: usize = 64;
 
 /// The slots of a queue of `T`. Valid as long as the `Inner` that lies beside it.
 pub(super) struct Slots<T> {
@@ -96,7 +97,7 @@ impl<T> Slots<T> {
         if Self::STRIDE > LINE {
             // Relaxed: only a hint.
             let position = self.head().load(Ordering::Relaxed);
-            cache::will_read(self.slot(position).as_ptr().wrapping_add(LINE as usize));
+            cache::will_read(self.slot(position).as_ptr().wrapping_add(LINE_BYTES));
         }
     }
 }
