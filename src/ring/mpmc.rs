@@ -307,7 +307,7 @@ fn look_at_head(cells: &impl Cells, position: u64) -> Result<bool, NoMessage> {
         }
         // Taken, and perhaps used again since: the head must be helped on.
         (0, TAKEN | RETRY) | (1, FREE | CLAIMED | COMMITTED | ABANDONED) => {
-            advance(cells.head(), position, 1)
+            advance(cells.head(), position, 1);
         }
         // It has come just now.
         (0, COMMITTED) => {}
