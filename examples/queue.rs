@@ -22,14 +22,14 @@ fn main() -> Outcome {
     let mut squares = 0;
     for number in 1..JOBS {
         while let Ok(square) = result.try_pop() {
-            squares += Square::add(square);
+            squares += Answer::add(square);
         }
         job.push(number)?;
     }
     // No more jobs: each worker ends when all of them are taken.
     jobs.close()?;
     while let Ok(square) = result.pop() {
-        squares += Square::add(square);
+        squares += Answer::add(square);
     }
     workers.iter().try_for_each(Worker::join)?;
     println!("the sum of {JOBS} squares is {squares}");
@@ -41,13 +41,13 @@ fn main() -> Outcome {
 /// What a worker found out.
 #[allmende::payload]
 #[derive(Debug)]
-struct Square {
+struct Answer {
     number: u64,
     square: u64,
     attempt: u64,
 }
 
-impl Square {
+impl Answer {
     fn add(self) -> u64 {
         if self.attempt > 1 {
             println!("job {} was done in attempt {}", self.number, self.attempt);
@@ -59,14 +59,14 @@ impl Square {
 fn work(worker: &Current) -> Outcome {
     let region = worker.region("pool")?;
     let jobs = Queue::<u64>::open(region, "jobs")?.consumer()?;
-    let results = Queue::<Square>::open(region, "results")?.producer()?;
+    let results = Queue::<Answer>::open(region, "results")?.producer()?;
     worker.ready()?;
     loop {
         let job = match jobs.receive() {
             Err(PopError::Closed) => return Ok(()),
             job => job?,
         };
-        results.push(Square { number: *job, square: *job * *job, attempt: job.attempt().into() })?;
+        results.push(Answer { number: *job, square: *job * *job, attempt: job.attempt().into() })?;
     }
 }
 

@@ -216,16 +216,13 @@ fn two_and_two<P: Send, C: Send>(
                 allmende::os::affinity::pin_to(core).expect("this core is allowed");
                 let (mut own, mut count, mut tries) = (0, 0, 0);
                 while taken.load(Ordering::Relaxed) + count < MANY {
-                    match pop(&consumer) {
-                        Some(message) => {
-                            own = add(own, &message);
-                            (count, tries) = (count + 1, 0);
-                        }
-                        None => {
-                            taken.fetch_add(count, Ordering::Relaxed);
-                            count = 0;
-                            stand_back(&mut tries);
-                        }
+                    if let Some(message) = pop(&consumer) {
+                        own = add(own, &message);
+                        (count, tries) = (count + 1, 0);
+                    } else {
+                        taken.fetch_add(count, Ordering::Relaxed);
+                        count = 0;
+                        stand_back(&mut tries);
                     }
                 }
                 taken.fetch_add(count, Ordering::Relaxed);

@@ -12,8 +12,7 @@ use crate::ring::cache;
 use crate::ring::mpmc::Cells;
 
 /// Bytes of a cache line.
-const LINE: u64 = 64;
-const LINE_BYTES: usize = 64;
+const LINE: usize = 64;
 
 /// The slots of a queue of `T`. Valid as long as the `Inner` that lies beside it.
 pub(super) struct Slots<T> {
@@ -94,10 +93,10 @@ impl<T> Slots<T> {
     /// both lines travel at once.
     #[inline]
     pub(super) fn will_read_head(&self) {
-        if Self::STRIDE > LINE {
+        if Self::STRIDE > LINE as u64 {
             // Relaxed: only a hint.
             let position = self.head().load(Ordering::Relaxed);
-            cache::will_read(self.slot(position).as_ptr().wrapping_add(LINE_BYTES));
+            cache::will_read(self.slot(position).as_ptr().wrapping_add(LINE));
         }
     }
 }
