@@ -92,6 +92,22 @@ fn loom_cell_reader_and_writer() {
     });
 }
 
+/// The same with the reader first: it may find the latest before there is another, claim it late, and ask
+/// anew, all while the writer answers.
+#[test]
+fn loom_cell_reader_asks_anew() {
+    check(3, || {
+        let heap = Heap::new(1);
+        heap.write_up_to(1);
+        let writer = {
+            let heap = heap.clone();
+            thread::spawn(move || heap.write_up_to(4))
+        };
+        read_twice(&heap, 0);
+        writer.join().expect("no panic");
+    });
+}
+
 /// Two readers, the second of which raises the bound beyond the first.
 #[test]
 fn loom_cell_two_readers() {
