@@ -134,7 +134,7 @@ impl Writing {
     fn answer(&self, claim: &AtomicU64) -> u64 {
         let answer = self.latest | HELD;
         // Release: pairs with the Acquire in `claim_latest`: the reader sees what is in the buffer, which a
-        // predecessor may have written. Acquire: the reader may have asked anew since we looked, and has
+        // predecessor may have written (the fence in `choose` alone would do). Acquire: the reader may have asked anew since we looked, and has
         // finished with yet another buffer; as in `choose`.
         match claim.compare_exchange(ASKING, answer, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => answer,
@@ -146,7 +146,7 @@ impl Writing {
     #[inline]
     pub(crate) fn publish(&mut self, backing: &impl Backing, buffer: usize) {
         self.latest = (writes_of(self.latest) + 1) << WRITES_SHIFT | buffer as u64;
-        // Release: pairs with the Acquire in `read` and `peek`; the value comes before.
+        // Release: pairs with the Acquire in `claim_latest` and `peek`; the value comes before.
         backing.latest().store(self.latest, Ordering::Release);
     }
 }
@@ -202,8 +202,9 @@ impl Reading {
     /// The buffer with the latest value, which stays claimed until the next call.
     #[inline]
     pub(crate) fn read(&mut self, backing: &impl Backing) -> Result<usize, Nothing> {
-        // Acquire: pairs with the Release in `publish`.
-        let latest = backing.latest().load(Ordering::Acquire);
+        // Relaxed: if it is what it was, all before it was seen when the buffer was claimed, and nobody has
+        // written there since; if not, it is looked at anew.
+        let latest = backing.latest().load(Ordering::Relaxed);
         // NONE is what nobody writes, but somebody could.
         if latest != self.kept || latest == NONE {
             self.claim_latest(backing, latest)?;
@@ -222,7 +223,7 @@ impl Reading {
         claim.store(ASKING, Ordering::Release);
         // SeqCst: we have asked before we look; pairs with the fence in `choose`.
         fence(Ordering::SeqCst);
-        // Acquire: as in `read`.
+        // Acquire: pairs with the Release in `publish`: the value comes before.
         let latest = backing.latest().load(Ordering::Acquire);
         // Relaxed: what we read was published by `latest`, and what we had read was given up by ASKING, in
         // whose release sequence this stands. Acquire: pairs with the Release in `answer`.
@@ -232,8 +233,7 @@ impl Reading {
             Err(answer) => answer ^ HELD,
         };
         if found & HELD != 0 || buffer_of(found) >= buffers(backing) || writes_of(found) == 0 {
-            // Release: as in `clear`.
-            claim.store(0, Ordering::Release);
+            clear(backing, self.reader);
             return Err(Nothing::Corrupt);
         }
         (self.kept, self.buffer) = (found, buffer_of(found));

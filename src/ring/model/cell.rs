@@ -6,6 +6,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::layout::cell::ASKING;
 use crate::ring::cell::{Backing, NoPeek, Nothing, Reading, Writing, clear, peek};
 use crate::sync::model::kernel::Kernel;
 use crate::sync::model::{Plain, check, check_kills};
@@ -87,6 +88,46 @@ fn loom_cell_reader_and_writer() {
             let heap = heap.clone();
             thread::spawn(move || read_twice(&heap, 0))
         };
+        heap.write_up_to(4);
+        reader.join().expect("no panic");
+    });
+}
+
+/// The same with the reader first: it may find the latest before there is another, claim it late, and ask
+/// anew, all while the writer answers.
+#[test]
+fn loom_cell_reader_asks_anew() {
+    check(3, || {
+        let heap = Heap::new(1);
+        heap.write_up_to(1);
+        let writer = {
+            let heap = heap.clone();
+            thread::spawn(move || heap.write_up_to(4))
+        };
+        read_twice(&heap, 0);
+        writer.join().expect("no panic");
+    });
+}
+
+/// A reader comes when the next buffer is chosen already, reads, and is killed as soon as it has asked anew:
+/// the writer, which has seen it ask the first time, may answer the second.
+#[test]
+fn loom_cell_reader_killed_asking_anew() {
+    check(3, || {
+        let heap = Heap::new(1);
+        heap.write_up_to(1);
+        let mut core = Writing::resume(&*heap).expect("no contradiction");
+        let buffer = core.choose(&*heap);
+        let reader = {
+            let heap = heap.clone();
+            thread::spawn(move || {
+                heap.read(&mut Reading::new(&*heap, 0), &mut 0);
+                // Release: as in `claim_latest`.
+                heap.claim(0).store(ASKING, Ordering::Release);
+            })
+        };
+        heap.buffers[buffer].write(2);
+        core.publish(&*heap, buffer);
         heap.write_up_to(4);
         reader.join().expect("no panic");
     });
