@@ -177,7 +177,9 @@ fn wait(
         places.push((EventCount(bed.event), bed.inner));
     }
     let after_slice = || {
-        ends.iter().for_each(|end| end.examine());
+        for end in ends {
+            end.examine();
+        }
         AfterSlice::GoOn
     };
     wait_any(&places, strategy, deadline, || look(ends, start), after_slice).ok_or(SelectError::TimedOut)
