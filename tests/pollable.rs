@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use allmende::os::affinity;
 use allmende::os::poll::readable;
 use allmende::region::AccessError;
 use allmende::ring::error::TryPopError;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
             ("a_forked_child_leaves_it_alone", a_forked_child_leaves_it_alone),
             ("misuse_is_refused", misuse_is_refused),
         ],
-        &[("sender", sender), ("standing", standing)],
+        &[("sender", sender), ("standing", standing), ("leaver", leaver)],
     )
 }
 
@@ -272,18 +273,24 @@ fn tells_of_itself(event: &Event) -> bool {
 /// Whoever drops the last handle has left, also if the watcher slept in the region.
 fn the_region_is_left_at_once() {
     let observer = region();
+    Process::start("leaver", &[], &[observer.descriptor()]).finish();
+}
+
+/// On one core, where the watcher does not run before it is waited for.
+fn leaver() {
+    affinity::pin_to(affinity::allowed().unwrap()[0]).unwrap();
+    let observer = Region::attach(descriptor(0)).unwrap();
     let other = Pollable::new(event(&observer, "other")).unwrap();
-    for round in 0..count(200, 5000) {
+    let there = observer.participants().len();
+    for round in 0..count(300, 5000) {
         let region = Region::attach(observer.descriptor()).unwrap();
         let end = Pollable::new(event(&region, "e")).unwrap();
         drop(region);
-        if round % 2 == 0 {
-            // So that the watcher is in its sleep.
-            linger(Duration::from_micros(100));
-        }
-        assert_eq!(observer.participants().len(), 2);
+        // Lets the watcher fall asleep.
+        std::thread::sleep(Duration::from_micros(50));
+        assert_eq!(observer.participants().len(), there + 1);
         drop(end);
-        assert_eq!(observer.participants().len(), 1, "in round {round}");
+        assert_eq!(observer.participants().len(), there, "in round {round}");
     }
     assert!(!tells(&other, NOW));
 }
