@@ -7,11 +7,11 @@ use crate::Region;
 use crate::atomic::Ordering;
 use crate::layout::owner::Owner;
 use crate::layout::spsc::{
-    CONSUMER, CONSUMER_EVENT, DATA, HEAD, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP, bytes_length, record,
-    role,
+    CONSUMER, CONSUMER_EVENT, COUNTERS, DATA, HEAD, MESSAGES, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP,
+    bytes_length, record, role,
 };
 use crate::layout::{OBJECT_ALIGN, mutex};
-use crate::region::{Liveness, ObjectInfo, ObjectKind};
+use crate::region::{Liveness, Object, ObjectInfo, ObjectKind};
 pub use crate::ring::counters::Counts;
 use crate::sync::eventcount::SLEEPERS;
 
@@ -83,6 +83,9 @@ pub struct RingState {
     pub queued: Option<u64>,
     /// How many messages that is.
     pub queued_messages: Option<u64>,
+    /// What it counted. Of a ring of bytes, `bytes` and `high_water` are with headers and padding, as above, and
+    /// `messages` and `received` may be one short for each end that died.
+    pub counts: Counts,
     /// Whether the producer sleeps until there is room (or was killed asleep).
     pub producer_sleeps: bool,
     /// Whether the consumer sleeps until there is a message (or was killed asleep).
@@ -156,15 +159,22 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
                 released: progress.map_or_else(|released| released, |known| known.released),
                 queued: known.map(|known| known.published - known.released),
                 queued_messages: known.map(|known| known.queued_messages),
+                counts: ring_counts(region, object, kind, progress),
                 producer_sleeps: word(PRODUCER_EVENT) & SLEEPERS != 0,
                 consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
-        Some(ObjectKind::Topic) => {
-            crate::channel::topic::state(region, object).map_or(ObjectState::Unknown, ObjectState::Shared)
-        }
+        Some(ObjectKind::Queue) => Object::of_info(memory, object)
+            .and_then(|object| crate::channel::queue::state(region, &object))
+            .map_or(ObjectState::Unknown, ObjectState::Shared),
+        Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
+        Some(ObjectKind::Topic) => shared(crate::channel::topic::state(region, object)),
         _ => ObjectState::Unknown,
     }
+}
+
+fn shared(state: Option<SharedState>) -> ObjectState {
+    state.map_or(ObjectState::Unknown, ObjectState::Shared)
 }
 
 /// The state of the mutex of that name; `None` where there is none.
@@ -208,6 +218,25 @@ struct Progress {
     published: u64,
     released: u64,
     queued_messages: u64,
+}
+
+fn ring_counts(
+    region: &Region,
+    object: &ObjectInfo,
+    kind: ObjectKind,
+    progress: Result<Progress, u64>,
+) -> Counts {
+    let memory = &region.inner.memory;
+    let counts = memory.counters(object.offset + COUNTERS).read();
+    let published = progress.map_or_else(|released| released, |known| known.published);
+    let released = progress.map_or_else(|released| released, |known| known.released);
+    if kind == ObjectKind::Spsc {
+        let bytes = published.saturating_mul(object.item_size);
+        return Counts { messages: published, bytes, received: released, ..counts };
+    }
+    // Relaxed: as throughout.
+    let [messages, received] = MESSAGES.map(|at| memory.word64(object.offset + at).load(Ordering::Relaxed));
+    Counts { messages, bytes: published, received, ..counts }
 }
 
 /// How often a ring of bytes that changes under the eye is looked at anew.

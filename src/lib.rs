@@ -33,9 +33,9 @@
 //! | [`atomic`] | the façade over real and model-checked atomics |
 //! | [`layout`] | what lies in a region, byte by byte |
 //! | [`region`] | mapping, header, participants and whether they live, names, sweep |
-//! | [`sync`] | mutex, event, wait strategies |
+//! | [`sync`] | mutex, event, wait strategies, [waiting for several](sync::select) |
 //! | [`ring`] | the rings: [`spsc`] (typed slots), [`bytes`] (messages of any length) |
-//! | [`channel`] | what many send, receive and share through: [`topic`] |
+//! | [`channel`] | what many processes send, receive and share through |
 //! | [`worker`] | processes that are started with regions in hand |
 //! | [`inspect`] | the state of objects, for tools |
 //!
@@ -70,7 +70,7 @@ pub mod worker;
 #[doc(inline)]
 pub use allmende_derive::payload;
 #[cfg(not(allmende_loom))]
-pub use channel::topic;
+pub use channel::{cell::Cell, queue::Queue, topic, topic::Topic};
 #[cfg(not(allmende_loom))]
 pub use payload::Payload;
 #[cfg(not(allmende_loom))]
@@ -79,6 +79,6 @@ pub use region::Region;
 pub use ring::{bytes, spsc};
 pub use sync::Wait;
 #[cfg(not(allmende_loom))]
-pub use sync::{Event, Mutex, MutexGuard};
+pub use sync::{Event, Mutex, MutexGuard, Pollable, Select, select};
 #[cfg(not(allmende_loom))]
 pub use worker::Worker;

@@ -61,10 +61,40 @@ fn field() {
 }
 
 #[test]
+fn cell() {
+    let lines = lines("cell", &[]);
+    assert_eq!(lines[0], "saw at most 100000 positions, whole and in order: true");
+    assert_eq!(lines[1], "the last one, after the sensor left: [100000, 100000, 100000]");
+}
+
+#[test]
 fn killed_holder() {
     let lines = lines("killed_holder", &[]);
     assert!(lines.iter().any(|line| line.contains("[70, 0]: the sum is 70")), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("repaired: [70, 30]: the sum is 100")), "{lines:?}");
+}
+
+#[test]
+fn queue() {
+    let lines = lines("queue", &[]);
+    assert!(lines.contains(&"job 0 was done in attempt 2".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"the sum of 1000 squares is 332833500".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"1000 jobs, 1 redelivered, 0 lost".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn select() {
+    let lines = lines("select", &[]);
+    assert!(lines[0].starts_with("inside: at most 21 degrees in "), "{lines:?}");
+    assert!(lines[1].starts_with("outside: at most 6 degrees in "), "{lines:?}");
+}
+
+#[test]
+fn topic() {
+    let lines = lines("topic", &[]);
+    assert!(lines.contains(&"recorded to the last frame: true".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"shown and missed add up: true".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"120 frames, 36 MB, none copied".to_owned()), "{lines:?}");
 }
 
 #[test]

@@ -100,3 +100,32 @@ fn messages_go_through_a_ring() {
     event.set().unwrap();
     assert!(event.wait().unwrap());
 }
+
+/// Two who ask for one name in the user's namespace get one channel; who asks for another kind, or
+/// another capacity, is told what is there.
+#[test]
+fn a_name_is_one_channel() {
+    use allmende::region::{NamedError, ObjectError, discover_objects};
+    use allmende::{bytes, spsc};
+    let name = format!("channel-{}", std::process::id());
+    let first = spsc::Ring::<u64>::named(&name, 64).unwrap();
+    let second = spsc::Ring::<u64>::named(&name, 64).unwrap();
+    first.producer().unwrap().push(7).unwrap();
+    assert_eq!(second.consumer().unwrap().pop().unwrap(), 7);
+    let listed = discover_objects().unwrap();
+    assert_eq!(listed.iter().filter(|found| found.region == name && found.object.name == name).count(), 1);
+
+    let other = spsc::Ring::<u64>::named(&name, 128).err();
+    assert!(matches!(
+        other,
+        Some(NamedError::Object(ObjectError::WrongCapacity { found: 64, expected: 128, .. }))
+    ));
+    let other = spsc::Ring::<u32>::named(&name, 64).err();
+    assert!(matches!(other, Some(NamedError::Object(ObjectError::WrongType { .. }))));
+    let other = bytes::Ring::named(&name, 64).err();
+    assert!(matches!(other, Some(NamedError::Object(ObjectError::WrongKind { .. }))));
+    let other = spsc::Ring::<u64>::named("no/name", 64).err();
+    assert!(matches!(other, Some(NamedError::Region(_))));
+    drop((first, second));
+    assert!(!discover_objects().unwrap().iter().any(|found| found.region == name), "the last one removes it");
+}

@@ -114,3 +114,48 @@ fn a_producer_of_bytes_with_free_room_learns_that_its_consumer_left() {
     successor.pop(&mut got).unwrap();
     assert_eq!(got, b"one");
 }
+
+/// What a ring counts adds up, and is read by whoever can see the region.
+#[test]
+fn counters_add_up() {
+    use allmende::inspect::{Counts, ObjectState, state};
+    let region = Region::create().memfd("counters").unwrap();
+    let counts = |name: &str| -> Counts {
+        let object = region.objects().into_iter().find(|object| object.name == name).unwrap();
+        match state(&region, &object) {
+            ObjectState::Ring(ring) => ring.counts,
+            other => panic!("{other:?}"),
+        }
+    };
+    let ring = Ring::<u64>::create(&region, "slots", 8).unwrap();
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
+    assert_eq!(counts("slots"), Counts::default());
+    assert!(consumer.try_pop().is_err());
+    (0..8).for_each(|number| producer.try_push(number).unwrap());
+    assert!(producer.try_push(8).is_err());
+    assert!(producer.push_timeout(8, Duration::from_millis(1)).is_err());
+    for number in 0..3 {
+        assert_eq!(consumer.pop().unwrap(), number);
+    }
+    let seen = counts("slots");
+    let expected =
+        Counts { messages: 8, bytes: 64, received: 3, full: 1, empty: 1, waits: 1, high_water: 8, ..seen };
+    assert_eq!(seen, expected);
+    assert_eq!((seen.lost, seen.redelivered, seen.aborted), (0, 0, 0));
+    // Lent out, and lost sight of: the next consumer gets it again.
+    std::mem::forget(consumer.receive().unwrap());
+    drop(consumer);
+    assert!(ring.consumer().unwrap().receive().unwrap().seen_before());
+    assert_eq!(counts("slots").redelivered, 1);
+
+    let ring = allmende::bytes::Ring::create(&region, "bytes", 64).unwrap();
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
+    producer.push(b"eight by").unwrap();
+    producer.push_all(&[b"x", b"y"]).unwrap();
+    assert!(producer.try_push(b"a message of 24 bytes, ..").is_err(), "too large");
+    assert!(producer.try_push(b"no more room").is_err());
+    drop(consumer.receive_batch(2).unwrap());
+    drop(consumer.receive().unwrap());
+    let seen = counts("bytes");
+    assert_eq!((seen.messages, seen.received, seen.bytes, seen.full), (3, 3, 48, 1));
+}

@@ -14,6 +14,7 @@ use crate::messages::{
     task,
 };
 use crate::peer::Peer;
+use crate::queues::{self, Queues};
 
 /// Rounds that only warm up.
 const WARM_UP: usize = 3;
@@ -31,18 +32,18 @@ const BATCHED: u64 = 200 * 256;
 
 /// Does one slice and says how many nanoseconds a message, or a round trip, took; not a number if it
 /// was disturbed.
-type Slice = fn(&mut Sides<'_>) -> Result<f64>;
+pub(crate) type Slice = fn(&mut Sides<'_>) -> Result<f64>;
 
-struct Figure {
-    name: &'static str,
-    ours: Slice,
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) ours: Slice,
     /// What it is held against; `None`: the floor.
-    theirs: Option<Slice>,
-    against: &'static str,
-    limit: f64,
+    pub(crate) theirs: Option<Slice>,
+    pub(crate) against: &'static str,
+    pub(crate) limit: f64,
 }
 
-const FIGURES: [Figure; 9] = [
+static FIGURES: [Figure; 9] = [
     Figure {
         name: "round trip, 56 B, spin",
         ours: |sides| sides.trips(task::RTT_SMALL, TRIPS, |rings| rings.small.ping(TRIPS)),
@@ -135,10 +136,11 @@ const FIGURES: [Figure; 9] = [
 ];
 
 /// The first side, with the second at its command.
-struct Sides<'a> {
+pub(crate) struct Sides<'a> {
     process: Control<'a>,
     thread: Control<'a>,
     rings: Rings,
+    queues: Queues,
     rivals: Rivals,
 }
 
@@ -207,7 +209,19 @@ impl Sides<'_> {
         Ok(each(&done, FLOOR_TRIPS))
     }
 
-    fn trips(&mut self, task: u64, count: u64, ours: impl FnOnce(&mut Rings) -> Result) -> Result<f64> {
+    /// What the first side does by itself, while the second sleeps.
+    pub(crate) fn alone(&mut self, count: u64, ours: impl FnOnce(&mut Rings) -> Result) -> Result<f64> {
+        let start = std::time::Instant::now();
+        ours(&mut self.rings)?;
+        Ok(start.elapsed().as_secs_f64() * 1e9 / count as f64)
+    }
+
+    pub(crate) fn trips(
+        &mut self,
+        task: u64,
+        count: u64,
+        ours: impl FnOnce(&mut Rings) -> Result,
+    ) -> Result<f64> {
         let done = self.process.time(task, count, || ours(&mut self.rings))?;
         Ok(each(&done, count))
     }
@@ -223,6 +237,36 @@ impl Sides<'_> {
         Ok(each(&done, count))
     }
 
+    /// The queue's; `sum`: what the second side must answer.
+    pub(crate) fn queues(
+        &mut self,
+        task: u64,
+        count: u64,
+        sum: Option<u64>,
+        ours: impl FnOnce(&Queues) -> Result,
+    ) -> Result<f64> {
+        let done = self.process.time(task, count, || ours(&self.queues))?;
+        assert!(sum.is_none_or(|sum| sum == done.answer), "messages were lost or garbled");
+        Ok(each(&done, count))
+    }
+
+    /// The queue's rival, between threads.
+    pub(crate) fn rival_queue(&mut self, task: u64, count: u64, ours: impl FnOnce()) -> Result<f64> {
+        let done = self.thread.time(task, count, || {
+            ours();
+            Ok(())
+        })?;
+        Ok(each(&done, count))
+    }
+
+    /// Threads of this process alone, on both cores.
+    pub(crate) fn four_threads(&mut self, count: u64, ours: impl FnOnce(&Queues) -> Result) -> Result<f64> {
+        let start = std::time::Instant::now();
+        ours(&self.queues)?;
+        #[allow(clippy::cast_precision_loss)]
+        Ok(start.elapsed().as_secs_f64() * 1e9 / count as f64)
+    }
+
     fn rival(&mut self, task: u64, count: u64) -> Result<f64> {
         let done = self.thread.time(task, count, || {
             self.rivals.send(task, count);
@@ -230,6 +274,11 @@ impl Sides<'_> {
         })?;
         Ok(each(&done, count))
     }
+}
+
+/// The ring's figures, and those of the channels, each in a file of its own.
+fn all_figures() -> impl Iterator<Item = &'static Figure> {
+    FIGURES.iter().chain(&queues::FIGURES).chain(&crate::cell::FIGURES)
 }
 
 /// A ratio, and the floor at which it was measured.
@@ -256,15 +305,18 @@ pub(crate) fn measure(
     let region = Region::create().size(32 << 20).memfd("two_processes")?;
     let shared = Shared::create(&region)?;
     let rings = Rings::new(&region, slots, true)?;
+    let queues = Queues::new(&region, true, cores)?;
     let peer = Peer::start(&region, cores.1, slots)?;
     let (rivals, mut ends) = Rivals::new(slots);
     let kept = std::thread::scope(|scope| -> Result<Vec<Vec<Kept>>> {
         let thread = shared.thread();
         scope.spawn(move || {
             allmende::os::affinity::pin_to(cores.1).expect("this core is allowed");
-            thread.serve(|task, count| Ok(ends.serve(task, count))).expect("a thread that counts");
+            let mut serve =
+                |task, count| queues::serve_rival(task, count).or_else(|| ends.serve(task, count));
+            thread.serve(|task, count| Ok(serve(task, count))).expect("a thread that counts");
         });
-        let mut sides = Sides { process: shared.process(), thread, rings, rivals };
+        let mut sides = Sides { process: shared.process(), thread, rings, queues, rivals };
         let kept = rounds_of(&mut sides, rounds, filter);
         thread.time(task::STOP, 0, || Ok(()))?;
         sides.process.time(task::STOP, 0, || Ok(()))?;
@@ -277,16 +329,16 @@ pub(crate) fn measure(
         cores.0, cores.1
     );
     let mut all_well = true;
-    for (figure, kept) in FIGURES.iter().zip(kept).filter(|(_, kept)| !kept.is_empty()) {
+    for (figure, kept) in all_figures().zip(kept).filter(|(_, kept)| !kept.is_empty()) {
         all_well &= report(figure, kept, rounds);
     }
     Ok(all_well)
 }
 
 fn rounds_of(sides: &mut Sides<'_>, rounds: usize, filter: &str) -> Result<Vec<Vec<Kept>>> {
-    let mut kept: Vec<Vec<Kept>> = FIGURES.iter().map(|_| Vec::new()).collect();
+    let mut kept: Vec<Vec<Kept>> = all_figures().map(|_| Vec::new()).collect();
     for round in 0..WARM_UP + rounds {
-        for (figure, kept) in FIGURES.iter().zip(&mut kept).filter(|(figure, _)| figure.name.contains(filter))
+        for (figure, kept) in all_figures().zip(&mut kept).filter(|(figure, _)| figure.name.contains(filter))
         {
             let mut floors = vec![sides.floor()?];
             let ours = (figure.ours)(sides)?;

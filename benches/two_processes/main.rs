@@ -10,10 +10,12 @@
 //! A line a figure, with its limit; what the floor's levels were, below it. The exit status is that of
 //! the verdict. The method is that of `docs/measuring.md`.
 
+mod cell;
 mod control;
 mod figures;
 mod messages;
 mod peer;
+mod queues;
 mod wake_ups;
 
 use std::process::ExitCode;

@@ -184,6 +184,7 @@ pub(crate) struct Rings {
     pub(crate) line_batches: Pair<LINE>,
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
+    pub(crate) cell: crate::cell::Ends,
 }
 
 /// What the second process can be asked to do.
@@ -201,6 +202,7 @@ pub(crate) mod task {
     pub(crate) const BATCHES_LINE: u64 = 10;
     pub(crate) const RTT_ASLEEP: u64 = 11;
     pub(crate) const FUTEX_ASLEEP: u64 = 12;
+    pub(crate) const CELL_WRITE: u64 = 100;
 }
 
 impl Rings {
@@ -217,6 +219,7 @@ impl Rings {
             line_batches: Pair::new(region, "line batches", BATCH_SLOTS, first, spin)?,
             large: Pair::new(region, "large", LARGE_SLOTS, first, spin)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
+            cell: crate::cell::Ends::new(region, first)?,
         })
     }
 
@@ -231,6 +234,7 @@ impl Rings {
             task::RTT_LARGE => self.large.pong_in_place(count)?,
             task::RTT_PARKED => self.parked.pong(count)?,
             task::RTT_ASLEEP => self.parked.pong_asleep(count)?,
+            task::CELL_WRITE => self.cell.write_until_stopped()?,
             task::STREAM_SMALL => return self.small_stream.receive(count).map(Some),
             task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
             task::BATCHES_SMALL => return self.small_batches.receive_batches(count).map(Some),

@@ -6,6 +6,7 @@ use allmende::{Region, os::affinity};
 use crate::Result;
 use crate::control::Shared;
 use crate::messages::Rings;
+use crate::queues::Queues;
 use crate::wake_ups;
 
 const REGION: &str = "bench";
@@ -51,7 +52,11 @@ pub(crate) fn serve(current: &Current) -> Result {
     let slots: usize = std::env::args().nth(1).ok_or("how many slots?")?.parse()?;
     let slots = (slots > 0).then_some(slots);
     let mut rings = Rings::new(region, slots, false)?;
-    control.serve(|task, count| rings.serve(control, task, count))
+    let queues = Queues::new(region, false, (0, 0))?;
+    control.serve(|task, count| match queues.serve(task, count)? {
+        None => rings.serve(control, task, count),
+        answer => Ok(answer),
+    })
 }
 
 /// Two cores for the two sides.

@@ -66,6 +66,10 @@ pub enum ObjectKind {
     Spsc = 3,
     /// A ring of variable-length messages, one producer and one consumer.
     Bytes = 4,
+    /// A bounded queue, many producers and many consumers.
+    Queue = 5,
+    /// One value, of which the latest counts.
+    Cell = 10,
     /// A topic: each message to every subscriber.
     Topic = 7,
 }
@@ -78,6 +82,8 @@ impl ObjectKind {
             2 => Self::Event,
             3 => Self::Spsc,
             4 => Self::Bytes,
+            5 => Self::Queue,
+            10 => Self::Cell,
             7 => Self::Topic,
             _ => return None,
         })
@@ -90,6 +96,8 @@ impl ObjectKind {
             Self::Event => "event",
             Self::Spsc => "spsc ring",
             Self::Bytes => "byte ring",
+            Self::Queue => "queue",
+            Self::Cell => "cell",
             Self::Topic => "topic",
         }
     }

@@ -18,12 +18,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cell;
 pub mod counters;
 pub mod directory;
 pub mod header;
 pub mod mutex;
 pub mod owner;
 pub mod participant;
+pub mod queue;
 pub mod spsc;
 pub mod topic;
 

@@ -14,7 +14,8 @@
 //! | 388 | 124 | reserved, zero | – | – |
 //! | 512 | 4 | eventcount on which the producer sleeps | producer, consumer | see `sync::eventcount` |
 //! | 516 | 124 | reserved, zero | – | – |
-//! | 640 | n | slots, or bytes | | |
+//! | 640 | 128 | counters: see [`super::counters`] | both | Relaxed |
+//! | 768 | n | slots, or bytes | | |
 //!
 //! Each group has a pair of cache lines of its own, since different sides write them.
 //!
@@ -30,7 +31,8 @@
 //! ```
 //!
 //! The consumer polls the stamp itself, so that a message which fits beside its stamp costs one
-//! transfer of one cache line, the physical floor. Positions count messages (or bytes) since the
+//! transfer of one cache line, the physical floor. In a ring of bytes, words 4 and 12 of the counters are the
+//! messages sent and released; they may be one short for each end that died. Positions count messages (or bytes) since the
 //! ring was made and never wrap: at 10^9 a second, 2^63 last 292 years.
 
 /// Offset of the producer's role.
@@ -47,8 +49,12 @@ pub const TAKEN: u64 = 264;
 pub const CONSUMER_EVENT: u64 = 384;
 /// Offset of the eventcount on which the producer sleeps.
 pub const PRODUCER_EVENT: u64 = 512;
+/// Offset of the counters.
+pub const COUNTERS: u64 = 640;
+/// Of the counters' own words, in rings of bytes: messages sent, and messages released.
+pub const MESSAGES: [u64; 2] = [COUNTERS + 32, COUNTERS + 96];
 /// Offset of the slots or bytes.
-pub const DATA: u64 = 640;
+pub const DATA: u64 = 768;
 
 /// Bytes of a stamp or a record's header.
 pub const STAMP: u64 = 8;

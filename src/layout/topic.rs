@@ -120,6 +120,9 @@ pub const MAX_PUBLISHERS: u64 = 64;
 pub const MAX_CLASSES: usize = 8;
 /// The most bytes of a short payload.
 pub const MAX_INLINE: u64 = 104;
+/// The fewest entries of a subscription: the last message must not stand where the next one is being written, or a
+/// sweep could not tell one from the other.
+pub const MIN_DEPTH: u64 = 2;
 /// The most entries of a subscription, and messages of a history.
 pub const MAX_DEPTH: u64 = 1 << 24;
 /// The most blocks of all classes together.
@@ -151,7 +154,7 @@ pub const fn pool_offset(subscribers: u64, depth: u64, history: u64, inline: u64
         return None;
     }
     let lasting = history == 0 || history.is_power_of_two();
-    if !depth.is_power_of_two() || depth > MAX_DEPTH || history > MAX_DEPTH || !lasting {
+    if depth < MIN_DEPTH || !depth.is_power_of_two() || depth > MAX_DEPTH || history > MAX_DEPTH || !lasting {
         return None;
     }
     // All far below 2^64: 2^6 · 2^24 · 2^7.

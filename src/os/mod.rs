@@ -6,10 +6,12 @@
 pub mod affinity;
 pub mod byte_lock;
 pub mod connect;
+pub mod eventfd;
 pub mod fd_passing;
 pub mod fork_gate;
 pub mod fork_guard;
 pub mod futex;
+pub mod futex_waitv;
 pub mod life_token;
 pub mod mapping;
 pub mod membarrier;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::attach::OpenOptions;
 use super::error::AttachError;
 use super::names::list_names;
+use super::objects::ObjectInfo;
 use super::{Region, user_directory};
 use crate::os::process;
 
@@ -50,6 +51,43 @@ pub fn discover() -> std::io::Result<Vec<Found>> {
     }
     found.extend(memfds());
     Ok(found)
+}
+
+/// An object, and the region that it lies in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundObject {
+    /// Where the region was found.
+    pub found_as: FoundAs,
+    /// Name or label of the region.
+    pub region: String,
+    /// The object.
+    pub object: ObjectInfo,
+}
+
+/// All channels and locks in all regions of this user that can be attached to.
+///
+/// ```
+/// use allmende::{Region, region::discover_objects, spsc::Ring};
+/// let region = Region::create().memfd("example")?;
+/// let ring = Ring::<u64>::create(&region, "numbers", 8)?;
+/// assert!(discover_objects()?.iter().any(|found| found.region == "example" && found.object.name == "numbers"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// What reading the user's directory says.
+pub fn discover_objects() -> std::io::Result<Vec<FoundObject>> {
+    let mut objects = Vec::new();
+    for found in discover()? {
+        // What cannot be attached to shows nothing; `discover` says why.
+        let Ok(region) = found.region else { continue };
+        objects.extend(region.objects().into_iter().map(|object| FoundObject {
+            found_as: found.found_as.clone(),
+            region: region.label(),
+            object,
+        }));
+    }
+    Ok(objects)
 }
 
 fn memfds() -> Vec<Found> {

@@ -347,6 +347,18 @@ pub enum ObjectError {
     },
 }
 
+/// Why a channel of the user's namespace was not created or opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NamedError {
+    /// The region in which it lies was not to be had.
+    #[error(transparent)]
+    Region(#[from] CreateError),
+    /// The region is there, but the channel in it was not to be had.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+}
+
 /// Why this process may not use what it has a handle of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]

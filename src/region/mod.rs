@@ -30,8 +30,8 @@ use std::sync::Arc;
 pub use crate::sync::platform::Liveness;
 pub use attach::OpenOptions;
 pub use create::{CreateOptions, DeleteBy, HugePages};
-pub use discover::{Found, FoundAs, discover};
-pub use error::{AccessError, AttachError, CreateError, NameError, ObjectError};
+pub use discover::{Found, FoundAs, FoundObject, discover, discover_objects};
+pub use error::{AccessError, AttachError, CreateError, NameError, NamedError, ObjectError};
 pub use names::{RegionName, list_names, user_directory};
 pub use objects::{ObjectInfo, ObjectKind};
 pub use participants::ParticipantInfo;
@@ -39,7 +39,7 @@ pub use rendezvous::Rendezvous;
 
 pub(crate) use attach::Inner;
 pub(crate) use memory::Memory;
-pub(crate) use objects::{NO_PARAMETERS, Object, ObjectSpec, Parameter};
+pub(crate) use objects::{NO_PARAMETERS, Object, ObjectSpec, Parameter, region_of_its_own};
 
 /// A region that this process is attached to.
 ///

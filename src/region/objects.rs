@@ -1,7 +1,8 @@
 //! The object directory: every lock and channel of a region, by name.
 
+use super::Region;
 use super::attach::Inner;
-use super::error::ObjectError;
+use super::error::{CreateError, ObjectError};
 use super::memory::Memory;
 use crate::atomic::Ordering;
 pub use crate::layout::directory::ObjectKind;
@@ -84,6 +85,8 @@ impl Object {
             // Nobody holds an event; a flag that a dead sleeper left costs one needless wake-up.
             ObjectKind::Event => {}
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
+            ObjectKind::Queue => crate::channel::queue::sweep(memory, self, dead),
+            ObjectKind::Cell => crate::channel::cell::sweep(memory, self, dead),
             ObjectKind::Topic => crate::channel::topic::sweep(memory, self, dead),
         }
     }
@@ -126,6 +129,16 @@ fn checked(memory: &Memory, entry: &Entry) -> Option<Object> {
     (minimum_length(&object)? <= entry.length).then_some(object)
 }
 
+impl Object {
+    /// The object that `info` tells of, checked again.
+    pub(crate) fn of_info(memory: &Memory, info: &ObjectInfo) -> Option<Self> {
+        let ObjectInfo { kind, offset, length, item_size, item_count, parameters, .. } = *info;
+        let object = Self { kind: kind?, offset, length, item_size, item_count, parameters };
+        memory.pointer(offset, length, OBJECT_ALIGN)?;
+        (minimum_length(&object)? <= length).then_some(object)
+    }
+}
+
 /// Bytes that an object of this kind and these numbers has at the least; `None` for nonsense.
 fn minimum_length(object: &Object) -> Option<u64> {
     match object.kind {
@@ -133,6 +146,10 @@ fn minimum_length(object: &Object) -> Option<u64> {
         ObjectKind::Event => Some(OBJECT_ALIGN),
         ObjectKind::Spsc => crate::layout::spsc::slots_length(object.item_size, object.item_count),
         ObjectKind::Bytes => crate::layout::spsc::bytes_length(object.item_count),
+        ObjectKind::Queue => {
+            crate::layout::queue::length(object.item_size, object.item_count, object.parameters)
+        }
+        ObjectKind::Cell => crate::layout::cell::length(object.item_size, object.item_count),
         ObjectKind::Topic => {
             let [subscribers, _, history, inline] = object.parameters.map(u64::from);
             crate::layout::topic::pool_offset(subscribers, object.item_count, history, inline)
@@ -187,6 +204,12 @@ fn padded_name(name: &str) -> Result<[u8; MAX_NAME], ObjectError> {
     let mut padded = [0; MAX_NAME];
     padded[..name.len()].copy_from_slice(name.as_bytes());
     Ok(padded)
+}
+
+/// The region of the user's namespace in which the object that `spec` describes stands alone, under its
+/// own name; made large enough where there is none.
+pub(crate) fn region_of_its_own(spec: &ObjectSpec<'_>) -> Result<Region, CreateError> {
+    Region::create().size(spec.length.saturating_add(OBJECT_ALIGN)).objects(4).open_or_create(spec.name)
 }
 
 impl Inner {

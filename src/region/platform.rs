@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::attach::Inner;
 use crate::atomic::{AtomicU32, Ordering, fence};
 use crate::layout::owner::Owner;
-use crate::os::{futex, membarrier};
+use crate::os::{futex, futex_waitv, membarrier};
 use crate::sync::platform::{Liveness, Platform, Woken, light_barrier, thread_number};
 
 impl Platform for Inner {
@@ -30,6 +30,10 @@ impl Platform for Inner {
             std::thread::sleep(short);
             if short == time { Woken::TimedOut } else { Woken::LookAgain }
         })
+    }
+
+    fn wait_any(&self, words: &[(&AtomicU32, u32)], time: Duration) -> Woken {
+        futex_waitv::wait_any(words, time).expect("the caller has counted the words")
     }
 
     fn wake(&self, word: &AtomicU32, count: u32) {

@@ -27,8 +27,12 @@ use super::roles::{End, Peer, Role, initialise};
 use super::waiting::{self, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
-use crate::layout::spsc::{DATA, HEAD, MAX_CAPACITY, STAMP, TAKEN, bytes_length};
-use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::layout::counters::Counter;
+use crate::layout::spsc::{COUNTERS, DATA, HEAD, MAX_CAPACITY, MESSAGES, STAMP, TAKEN, bytes_length};
+use crate::region::{
+    AccessError, Inner, Memory, NO_PARAMETERS, NamedError, Object, ObjectError, ObjectKind, ObjectSpec,
+    region_of_its_own,
+};
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
@@ -86,6 +90,26 @@ impl Ring {
         Self::at(region, object)
     }
 
+    /// The ring of that name in the user's namespace, in a region of its own; made with `capacity` bytes where
+    /// there is none. Whoever of this user asks for the same name gets the same ring.
+    ///
+    /// ```
+    /// use allmende::bytes::Ring;
+    /// # let name = format!("doc-bytes-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let mut producer = Ring::named(name, 1 << 16)?.producer()?;
+    /// producer.push(b"hello")?;
+    /// assert_eq!(&*Ring::named(name, 1 << 16)?.consumer()?.receive()?, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str, capacity: usize) -> Result<Self, NamedError> {
+        let region = region_of_its_own(&spec(name, capacity)?)?;
+        Ok(Self::open_or_create(&region, name, capacity)?)
+    }
+
     /// A new ring; there must be none of that name.
     ///
     /// # Errors
@@ -137,9 +161,15 @@ impl Ring {
     pub fn consumer(&self) -> Result<Consumer, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
         let core = RecordConsumer::resume(&self.memory).ok_or(AccessError::Corrupt)?;
+        role.counters().add(Counter::Redelivered, core.redelivered(&self.memory));
         Ok(Consumer { core, memory: self.memory, role, wait: Wait::default() })
     }
 }
+
+/// Messages that the producer counts,
+const SENT: usize = 0;
+/// and those that the consumer does.
+const RELEASED: usize = 1;
 
 /// The mapped words and bytes of a ring. Valid as long as the `Inner` that lies beside it.
 #[derive(Debug, Clone, Copy)]
@@ -169,6 +199,14 @@ impl Bytes {
     #[allow(clippy::cast_possible_truncation)]
     fn longest(&self) -> usize {
         longest(self.mask + 1) as usize
+    }
+
+    /// Adds to the messages [`SENT`] or [`RELEASED`], which one end alone counts.
+    #[inline]
+    fn count_message(&self, which: usize, messages: u64) {
+        let word = self.word(MESSAGES[which]);
+        // Relaxed, both: a figure for people.
+        word.store(word.load(Ordering::Relaxed).wrapping_add(messages), Ordering::Relaxed);
     }
 
     #[inline]
@@ -208,6 +246,13 @@ impl Records for Bytes {
     #[inline]
     fn taken(&self) -> &AtomicU64 {
         self.word(TAKEN)
+    }
+    fn note_used(&self, used: u64) {
+        let word = self.word(COUNTERS + 8 * Counter::HighWater as u64);
+        // Relaxed, both: a figure for people, which the producer alone writes.
+        if word.load(Ordering::Relaxed) < used {
+            word.store(used, Ordering::Relaxed);
+        }
     }
 }
 
@@ -283,6 +328,7 @@ impl Producer {
                 Ok(position) => {
                     self.bytes_of(position, message.len()).copy_from_slice(message);
                     self.core.commit(&self.memory, message.len() as u64);
+                    self.memory.count_message(SENT, 1);
                     sent += 1;
                 }
                 Err(TrySendError::Push(TryPushError::Full(()))) => break,
@@ -361,6 +407,7 @@ impl Producer {
                 return Err(NoSpace::Left.push(()).into());
             }
             Err(TrySendError::Push(TryPushError::PeerDied(()))) => return Err(NoSpace::Died.push(()).into()),
+            Err(TrySendError::Push(TryPushError::Closed(()))) => return Err(PushError::Closed(()).into()),
             Err(TrySendError::Push(TryPushError::Access(error, ()))) => {
                 return Err(PushError::Access(error, ()).into());
             }
@@ -412,6 +459,7 @@ impl Claim<'_> {
     pub fn commit(self) {
         if !self.producer.role.forked() {
             self.producer.core.commit(&self.producer.memory, self.length as u64);
+            self.producer.memory.count_message(SENT, 1);
             self.producer.look_for_sleepers();
         }
     }
@@ -582,9 +630,10 @@ impl Consumer {
     }
 
     #[inline]
-    fn release(&mut self, message: (u64, u64)) {
+    fn release(&mut self, message: (u64, u64), messages: u64) {
         if !self.role.forked() {
             self.core.release(&self.memory, message);
+            self.memory.count_message(RELEASED, messages);
             self.role.notify_peer();
         }
     }
@@ -622,7 +671,7 @@ impl Deref for Loan<'_> {
 impl Drop for Loan<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.consumer.release(self.message);
+        self.consumer.release(self.message, 1);
     }
 }
 
@@ -656,7 +705,7 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         if let Some(&last) = self.messages.last() {
-            self.consumer.release(last);
+            self.consumer.release(last, self.messages.len() as u64);
         }
     }
 }

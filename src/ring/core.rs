@@ -39,6 +39,8 @@ pub(crate) trait Backing {
     fn released(&self) -> &AtomicU64;
     /// The position up to which loans were handed out.
     fn taken(&self) -> &AtomicU64;
+    /// So many slots were seen in use by the producer.
+    fn note_used(&self, _used: u64) {}
 }
 
 /// No ring gets so far: a position beyond it is nonsense that somebody wrote.
@@ -148,10 +150,14 @@ impl Producing {
     fn look_at(&mut self, backing: &impl Backing, released: u64, most: u64) -> Result<(), NoSlot> {
         match self.position.checked_sub(released) {
             Some(used) if used < backing.capacity() => {
+                backing.note_used(used);
                 self.limit = released + backing.capacity();
                 Ok(())
             }
-            Some(used) if used <= most => Err(NoSlot::Full),
+            Some(used) if used <= most => {
+                backing.note_used(used.min(backing.capacity()));
+                Err(NoSlot::Full)
+            }
             // A position beyond what was produced, or one that went back: nobody writes that.
             _ => Err(NoSlot::Corrupt),
         }
@@ -245,6 +251,11 @@ impl Consuming {
     pub(crate) fn count(&self, backing: &impl Backing, most: u64) -> u64 {
         let most = most.min(backing.capacity());
         (0..most).find(|&ahead| !self.ready(backing, ahead)).unwrap_or(most)
+    }
+
+    /// How many messages a consumer that died had in hand.
+    pub(crate) fn redelivered(&self) -> u64 {
+        self.seen_before - self.position
     }
 
     /// Whether a consumer that died may have seen the message at `position`.

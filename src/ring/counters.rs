@@ -46,6 +46,13 @@ impl Counters<'_> {
         self.add(counter, 1);
     }
 
+    /// Adds one, where nobody else adds to this counter.
+    pub(crate) fn count_alone(&self, counter: Counter) {
+        let word = self.word(counter);
+        // Relaxed, both: as in `add`.
+        word.store(word.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
     /// Adds `many`.
     pub(crate) fn add(&self, counter: Counter, many: u64) {
         // Relaxed: a figure for people to read.
@@ -61,12 +68,6 @@ impl Counters<'_> {
         }
     }
 
-    /// All at zero.
-    pub(crate) fn initialise(&self) {
-        // Relaxed: nobody else can reach them yet.
-        self.0[..WORDS].iter().for_each(|word| word.store(0, Ordering::Relaxed));
-    }
-
     /// What they say; `messages`, `bytes` and `received` are the channel's to fill in.
     pub(crate) fn read(&self) -> Counts {
         // Relaxed: as above.
@@ -77,7 +78,7 @@ impl Counters<'_> {
             lost: word(Counter::Lost),
             redelivered: word(Counter::Redelivered),
             aborted: word(Counter::Aborted),
-            waits: word(Counter::SendsWaited) + word(Counter::ReceivesWaited),
+            waits: word(Counter::SendsWaited).wrapping_add(word(Counter::ReceivesWaited)),
             high_water: word(Counter::HighWater),
             ..Counts::default()
         }

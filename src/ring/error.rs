@@ -16,6 +16,14 @@ pub enum RoleError {
         /// Slot of who has it.
         slot: u32,
     },
+    /// The channel has as many as there can be, all of them alive.
+    #[error("there are {most} {role}s already, as many as there can be; let one go, or make room for more")]
+    TooMany {
+        /// `"producer"`, `"consumer"`, …
+        role: &'static str,
+        /// How many there can be.
+        most: usize,
+    },
     /// Read-only, forked or corrupt.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -34,6 +42,9 @@ pub enum TryPushError<T> {
     /// The consumer was killed; a successor may come.
     #[error("the consumer died")]
     PeerDied(T),
+    /// Somebody closed the channel: nothing is sent any more.
+    #[error("the channel is closed")]
+    Closed(T),
     /// Read-only, forked or corrupt.
     #[error("{0}")]
     Access(AccessError, T),
@@ -52,6 +63,9 @@ pub enum PushError<T> {
     /// The consumer was killed; a successor may come.
     #[error("the consumer died")]
     PeerDied(T),
+    /// Somebody closed the channel: nothing is sent any more.
+    #[error("the channel is closed")]
+    Closed(T),
     /// Read-only, forked or corrupt.
     #[error("{0}")]
     Access(AccessError, T),
@@ -70,6 +84,9 @@ pub enum TryPopError {
     /// No message is there, and the producer was killed; a successor may come.
     #[error("the producer died")]
     PeerDied,
+    /// All messages are consumed, and the channel was closed: none will come.
+    #[error("the channel is closed")]
+    Closed,
     /// Read-only, forked or corrupt.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -88,6 +105,9 @@ pub enum PopError {
     /// All messages are consumed, and the producer was killed; a successor may come.
     #[error("the producer died")]
     PeerDied,
+    /// All messages are consumed, and the channel was closed: none will come.
+    #[error("the channel is closed")]
+    Closed,
     /// Read-only, forked or corrupt.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -100,6 +120,7 @@ impl<T> TryPushError<T> {
             Self::Full(value)
             | Self::Disconnected(value)
             | Self::PeerDied(value)
+            | Self::Closed(value)
             | Self::Access(_, value) => value,
         }
     }
@@ -112,6 +133,7 @@ impl<T> PushError<T> {
             Self::TimedOut(value)
             | Self::Disconnected(value)
             | Self::PeerDied(value)
+            | Self::Closed(value)
             | Self::Access(_, value) => value,
         }
     }
@@ -123,6 +145,7 @@ impl From<PopError> for TryPopError {
             PopError::TimedOut => Self::Empty,
             PopError::Disconnected => Self::Disconnected,
             PopError::PeerDied => Self::PeerDied,
+            PopError::Closed => Self::Closed,
             PopError::Access(error) => Self::Access(error),
         }
     }

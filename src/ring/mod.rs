@@ -14,6 +14,7 @@
 pub mod bytes;
 #[cfg(not(allmende_loom))]
 pub(crate) mod cache;
+pub(crate) mod cell;
 pub(crate) mod core;
 pub mod counters;
 #[cfg(not(allmende_loom))]
@@ -23,6 +24,7 @@ mod habit;
 pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]
 mod model;
+pub(crate) mod mpmc;
 pub(crate) mod records;
 pub(crate) mod role_words;
 #[cfg(not(allmende_loom))]
@@ -31,4 +33,4 @@ pub(crate) mod roles;
 pub mod spsc;
 pub(crate) mod topic;
 #[cfg(not(allmende_loom))]
-mod waiting;
+pub(crate) mod waiting;

@@ -35,6 +35,8 @@ pub(crate) trait Records {
     fn head(&self) -> &AtomicU64;
     /// The position up to which loans were handed out.
     fn taken(&self) -> &AtomicU64;
+    /// So many bytes were seen in use by the producer.
+    fn note_used(&self, _used: u64) {}
 }
 
 /// The longest message of a ring of `capacity` bytes: what fits, and what a header can say.
@@ -151,6 +153,7 @@ impl RecordProducer {
         let head = records.head().load(Ordering::Acquire);
         match self.position.checked_sub(head) {
             Some(used) if used <= records.capacity() => {
+                records.note_used(used);
                 self.limit = head + records.capacity();
                 Ok(())
             }
@@ -248,6 +251,23 @@ impl RecordConsumer {
             }
         }
         Ok(None)
+    }
+
+    /// How many messages a consumer that died had in hand.
+    pub(crate) fn redelivered(&self, records: &impl Records) -> u64 {
+        let (mut position, mut messages) = (self.position, 0);
+        // Each step goes on by at least eight bytes.
+        while position < self.seen_before {
+            match read(records, position) {
+                Header::Padding(bytes) => position += bytes,
+                Header::Message(length) => {
+                    position += record_size(length);
+                    messages += 1;
+                }
+                Header::Nothing | Header::Corrupt => break,
+            }
+        }
+        messages
     }
 
     /// Whether a consumer that died may have seen the message at `position`.

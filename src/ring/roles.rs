@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use super::counters::Counters;
 use super::error::RoleError;
 use super::role_words::{self, EndWords, NotTaken};
 pub(crate) use super::role_words::{End, Peer};
 use crate::atomic::{AtomicU32, Ordering};
 use crate::layout::owner::Owner;
-use crate::layout::spsc::{CONSUMER, CONSUMER_EVENT, PRODUCER, PRODUCER_EVENT};
+use crate::layout::spsc::{CONSUMER, CONSUMER_EVENT, COUNTERS, PRODUCER, PRODUCER_EVENT};
 use crate::os::fork_guard::ForkGuard;
 use crate::region::{AccessError, Inner, Liveness, Memory, Object};
 use crate::sync::eventcount::EventCount;
@@ -94,6 +95,11 @@ impl Role {
     /// The same, to be kept.
     pub(crate) fn shared_inner(&self) -> &Arc<Inner> {
         &self.inner
+    }
+
+    /// The ring's counters.
+    pub(crate) fn counters(&self) -> Counters<'_> {
+        self.inner.memory.counters(self.object.offset + COUNTERS)
     }
 
     /// Whether this is a forked child, which must touch nothing shared.

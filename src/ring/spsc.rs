@@ -40,11 +40,15 @@ use super::roles::{End, Peer, Role, initialise};
 use super::waiting::{self, Look, NoSpace};
 use crate::Region;
 use crate::atomic::{AtomicU64, Ordering};
+use crate::layout::counters::Counter;
 use crate::layout::spsc::{
-    DATA, HEAD, MAX_ALIGN, MAX_CAPACITY, RELEASED, TAKEN, payload_offset, slot_stride,
+    COUNTERS, DATA, HEAD, MAX_ALIGN, MAX_CAPACITY, RELEASED, TAKEN, payload_offset, slot_stride,
 };
 use crate::payload::Payload;
-use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{
+    AccessError, Inner, Memory, NO_PARAMETERS, NamedError, Object, ObjectError, ObjectKind, ObjectSpec,
+    region_of_its_own,
+};
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
@@ -67,6 +71,27 @@ impl<T: Payload> Ring<T> {
         let spec = spec::<T>(name, &type_name, capacity)?;
         let object = region.inner.open_or_create_object(&spec, initialise_slots::<T>)?;
         Self::at(region, object)
+    }
+
+    /// The ring of that name in the user's namespace, in a region of its own; made with room for `capacity` messages where
+    /// there is none. Whoever of this user asks for the same name gets the same ring.
+    ///
+    /// ```
+    /// use allmende::spsc::Ring;
+    /// # let name = format!("doc-slots-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let mut producer = Ring::<u64>::named(name, 64)?.producer()?;
+    /// producer.push(7)?;
+    /// assert_eq!(Ring::<u64>::named(name, 64)?.consumer()?.pop()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str, capacity: usize) -> Result<Self, NamedError> {
+        let type_name = T::SCHEMA.to_string();
+        let region = region_of_its_own(&spec::<T>(name, &type_name, capacity)?)?;
+        Ok(Self::open_or_create(&region, name, capacity)?)
     }
 
     /// A new ring; there must be none of that name.
@@ -119,6 +144,7 @@ impl<T: Payload> Ring<T> {
     pub fn consumer(&self) -> Result<Consumer<T>, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
         let core = Consuming::resume(&self.slots).ok_or(AccessError::Corrupt)?;
+        role.counters().add(Counter::Redelivered, core.redelivered());
         let capacity = self.slots.capacity();
         let stream = Stream::new(capacity, capacity * Slots::<T>::STRIDE);
         Ok(Consumer { core, slots: self.slots, role, wait: Wait::default(), stream })
@@ -263,6 +289,13 @@ impl<T> Backing for Slots<T> {
     #[inline]
     fn taken(&self) -> &AtomicU64 {
         self.word(TAKEN)
+    }
+    fn note_used(&self, used: u64) {
+        let word = self.word(COUNTERS + 8 * Counter::HighWater as u64);
+        // Relaxed, both: a figure for people, which the producer alone writes.
+        if word.load(Ordering::Relaxed) < used {
+            word.store(used, Ordering::Relaxed);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::core::NoSlot;
 use super::error::{PopError, PushError, TryPopError, TryPushError};
 use super::roles::{Peer, Role};
 use crate::atomic::spin_hint;
+use crate::layout::counters::Counter;
 use crate::os::affinity;
 use crate::region::AccessError;
 use crate::sync::eventcount::AfterSlice;
@@ -58,13 +59,21 @@ fn after_slice(role: &Role) -> AfterSlice {
     }
 }
 
-/// What a failed claim means, without waiting.
-#[cold]
-pub(super) fn why_no_space(role: &Role, no_slot: NoSlot) -> NoSpace {
+fn meaning(role: &Role, no_slot: NoSlot) -> NoSpace {
     match no_slot {
         NoSlot::Corrupt => NoSpace::Access(AccessError::Corrupt),
         NoSlot::Full => NoSpace::of_peer(role.peer()),
     }
+}
+
+/// What a failed claim means, without waiting.
+#[cold]
+pub(super) fn why_no_space(role: &Role, no_slot: NoSlot) -> NoSpace {
+    let why = meaning(role, no_slot);
+    if matches!(why, NoSpace::Full) {
+        role.counters().count_alone(Counter::Full);
+    }
+    why
 }
 
 /// Whether the consumer is gone, though there may be space.
@@ -102,10 +111,17 @@ pub(super) fn for_space(
         // Whoever is about to sleep must know for sure.
         if wait == Wait::Park || looks.is_multiple_of(CHEAP_LOOKS) { Look::Exact } else { Look::Cheap }
     };
+    let mut counted = false;
     let mut condition = || match claim(look()) {
         Ok(position) => Some(Ok(position)),
-        Err(no_slot) => match why_no_space(role, no_slot) {
-            NoSpace::Full => None,
+        Err(no_slot) => match meaning(role, no_slot) {
+            NoSpace::Full => {
+                if !counted {
+                    role.counters().count_alone(Counter::SendsWaited);
+                    counted = true;
+                }
+                None
+            }
             other => Some(Err(other)),
         },
     };
@@ -120,11 +136,11 @@ pub(super) fn for_space(
     }
 }
 
-fn over(deadline: Option<Instant>) -> bool {
+pub(crate) fn over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-fn gone(peer: Peer) -> Option<PopError> {
+pub(crate) fn gone(peer: Peer) -> Option<PopError> {
     match peer {
         Peer::Expected => None,
         Peer::Left => Some(PopError::Disconnected),
@@ -136,7 +152,10 @@ fn gone(peer: Peer) -> Option<PopError> {
 #[cold]
 pub(super) fn why_no_message(role: &Role, ready: impl FnOnce() -> bool) -> Option<TryPopError> {
     match gone(role.peer()) {
-        None => Some(TryPopError::Empty),
+        None => {
+            role.counters().count_alone(Counter::Empty);
+            Some(TryPopError::Empty)
+        }
         // Looked again after the role: all that was sent before it was given up comes first.
         Some(_) if ready() => None,
         Some(error) => Some(error.into()),
@@ -145,7 +164,7 @@ pub(super) fn why_no_message(role: &Role, ready: impl FnOnce() -> bool) -> Optio
 
 /// How many looks a consumer makes at the message alone, before it asks about anything else, the clock
 /// included, or goes to sleep.
-fn first_looks(wait: Wait) -> u32 {
+pub(crate) fn first_looks(wait: Wait) -> u32 {
     match wait {
         Wait::Spin => 256,
         // Two or three microseconds: about what going to sleep and being woken costs this end alone.
@@ -178,6 +197,7 @@ pub(super) fn for_message(
         }
         spin_hint();
     }
+    role.counters().count_alone(Counter::ReceivesWaited);
     let condition = || {
         if ready() {
             return Some(Ok(()));

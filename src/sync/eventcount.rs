@@ -88,11 +88,16 @@ impl EventCount<'_> {
 
     /// Announces a sleeper; the condition must be looked at once more before [`Self::sleep`].
     pub(crate) fn prepare(self, platform: &impl Platform) -> u32 {
-        // Relaxed: the barrier that follows makes what comes after see all that the senders stored whose
-        // notifications this word holds, `EndWords::announce` included.
-        let ticket = self.0.fetch_or(SLEEPERS, Ordering::Relaxed) | SLEEPERS;
+        let ticket = self.draw_ticket();
         platform.heavy_barrier();
         ticket
+    }
+
+    /// The first half of [`Self::prepare`]: a heavy barrier must stand between it and the look.
+    pub(super) fn draw_ticket(self) -> u32 {
+        // Relaxed: the barrier that follows makes what comes after see all that the senders stored whose
+        // notifications this word holds, `EndWords::announce` included.
+        self.0.fetch_or(SLEEPERS, Ordering::Relaxed) | SLEEPERS
     }
 
     /// Sleeps until somebody notifies after `ticket` was drawn.
@@ -147,7 +152,7 @@ impl EventCount<'_> {
     /// The slice is over and the condition is true. A sender that has just stored may be about to
     /// wake us; if nobody does, the wake-up was lost.
     #[cold]
-    fn was_it_late(self, platform: &impl Platform, ticket: u32) {
+    pub(super) fn was_it_late(self, platform: &impl Platform, ticket: u32) {
         if self.sleep(platform, ticket, GRACE) == Woken::TimedOut && self.0.load(Ordering::Relaxed) == ticket
         {
             platform.late_wake();
@@ -155,7 +160,8 @@ impl EventCount<'_> {
     }
 }
 
-fn spin_until<T>(
+/// Looks again and again, until `condition` says something, the deadline passes, or `after_slice` gives up.
+pub(super) fn spin_until<T>(
     strategy: Wait,
     deadline: Option<Instant>,
     mut condition: impl FnMut() -> Option<T>,

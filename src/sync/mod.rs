@@ -11,15 +11,26 @@ pub(crate) mod model;
 #[cfg(not(allmende_loom))]
 pub mod mutex;
 pub(crate) mod platform;
+#[cfg(not(allmende_loom))]
+pub mod pollable;
 pub(crate) mod robust_lock;
+#[cfg(not(allmende_loom))]
+pub mod select;
 pub mod wait;
+pub(crate) mod wait_any;
 #[cfg(not(allmende_loom))]
 pub mod waitable;
+#[cfg(not(allmende_loom))]
+mod watcher;
 
 #[cfg(not(allmende_loom))]
 pub use event::Event;
 #[cfg(not(allmende_loom))]
 pub use mutex::{Mutex, MutexGuard};
+#[cfg(not(allmende_loom))]
+pub use pollable::Pollable;
+#[cfg(not(allmende_loom))]
+pub use select::{Select, select, select_timeout, try_select};
 pub use wait::Wait;
 #[cfg(not(allmende_loom))]
 pub use waitable::Waitable;

@@ -5,6 +5,7 @@
 mod eventcount;
 pub(crate) mod kernel;
 mod lock;
+mod wait_any;
 
 use std::sync::Arc;
 

@@ -40,6 +40,9 @@ pub(crate) trait Platform {
     fn liveness(&self, owner: Owner) -> Liveness;
     /// Sleeps while `word` holds `expected`, at most `time`.
     fn wait(&self, word: &AtomicU32, expected: u32, time: Duration) -> Woken;
+    /// Sleeps while each word holds what stands beside it, at most `time`; the words may lie in several
+    /// regions.
+    fn wait_any(&self, words: &[(&AtomicU32, u32)], time: Duration) -> Woken;
     /// Wakes up to `count` of those who sleep on `word`.
     fn wake(&self, word: &AtomicU32, count: u32);
     /// The sender's half of the wake-up protocol: between its store and its look at the flag.

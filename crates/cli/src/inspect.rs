@@ -93,15 +93,13 @@ fn ring_json(ring: RingState, unit: &str) -> Value {
         "queued_messages": ring.queued_messages,
         "producer_sleeps": ring.producer_sleeps,
         "consumer_sleeps": ring.consumer_sleeps,
+        "counts": counts_json(&ring.counts),
     })
 }
 
 fn shared_json(shared: &SharedState) -> Value {
     let ends = shared.ends.iter().map(|end| json!({ "role": end.role, "state": role(end.state) }));
-    let counts = shared.counts.map(|counts| {
-        let named = counted(&counts).into_iter().map(|(name, count)| (name.to_owned(), json!(count)));
-        Value::Object(named.collect())
-    });
+    let counts = shared.counts.map(|counts| counts_json(&counts));
     let facts = shared.facts.iter().map(|(name, fact)| ((*name).to_owned(), json!(fact)));
     json!({
         "ends": ends.collect::<Vec<Value>>(),
@@ -109,6 +107,20 @@ fn shared_json(shared: &SharedState) -> Value {
         "queued_messages": shared.queued,
         "facts": Value::Object(facts.collect()),
     })
+}
+
+fn counts_json(counts: &Counts) -> Value {
+    Value::Object(counted(counts).into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect())
+}
+
+/// What a channel counted, with names, in a line; nothing where there is nothing to say.
+fn counts_words(counts: &Counts, all: bool) -> String {
+    let some = counted(counts).into_iter().filter(|(name, count)| {
+        // Of a ring, the first three stand elsewhere in its lines.
+        let told = matches!(*name, "messages" | "bytes" | "received");
+        if all { *count != 0 || *name == "messages" } else { *count != 0 && !told }
+    });
+    some.map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect::<Vec<_>>().join(", ")
 }
 
 /// What a channel counted, with names.
@@ -131,11 +143,8 @@ fn counted(counts: &Counts) -> [(&'static str, u64); 10] {
 fn shared_words(shared: &SharedState) -> String {
     let mut parts = Vec::new();
     if let Some(counts) = &shared.counts {
-        let some = counted(counts).into_iter().filter(|(name, count)| *count != 0 || *name == "messages");
-        let mut figures: Vec<String> =
-            some.map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect();
-        figures.extend(shared.queued.map(|queued| format!("queued {queued}")));
-        parts.push(figures.join(", "));
+        let queued = shared.queued.map(|queued| format!(", queued {queued}")).unwrap_or_default();
+        parts.push(counts_words(counts, true) + &queued);
     }
     parts.extend(shared.facts.iter().map(|(name, fact)| format!("{name}: {fact}")));
     let ends = shared.ends.iter().map(|end| format!("{} {}", end.role, role(end.state)));
@@ -266,8 +275,12 @@ fn describe(state: ObjectState, object: &ObjectInfo, participants: &[Participant
                     format!("{} {unit} released, changing too fast to count the queued ones", ring.released)
                 }
             };
+            let more = match counts_words(&ring.counts, false) {
+                words if words.is_empty() => words,
+                words => format!("; {words}"),
+            };
             format!(
-                "{counts}; room for {} {unit}; producer {}{}, consumer {}{}",
+                "{counts}{more}; room for {} {unit}; producer {}{}, consumer {}{}",
                 ring.capacity,
                 role(ring.producer),
                 asleep(ring.producer_sleeps),

@@ -63,6 +63,74 @@ impl Drop for NamedObject {
     }
 }
 
+/// What names of a run begin with where packages make files of their own: a process, then a number.
+#[cfg(feature = "peers")]
+const TRACE: &str = "allmende-lab-";
+
+/// A name by which packages of others make files that outlive the process. They go with this.
+#[cfg(feature = "peers")]
+#[derive(Debug)]
+pub(crate) struct Trace(String);
+
+#[cfg(feature = "peers")]
+impl Trace {
+    /// A name of its own.
+    pub(crate) fn new() -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(format!("{TRACE}{}-{number}", std::process::id()))
+    }
+
+    /// The name.
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(feature = "peers")]
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let (own, longer) = (&self.0, format!("{}-", self.0));
+        remove_traces(|trace| trace == own || trace.starts_with(&longer));
+    }
+}
+
+/// Removes what dead processes of the laboratory left by way of other packages; to be called before the first and
+/// after the last of a run.
+pub(crate) fn sweep_traces() {
+    #[cfg(feature = "peers")]
+    {
+        /// crossbar's list of the topics of all its users, and whether it was there when this was called first.
+        const REGISTRY: &str = "/dev/shm/crossbar-registry";
+        static THERE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        remove_traces(|trace| {
+            let id = trace.trim_start_matches(TRACE).split('-').next().and_then(|id| id.parse().ok());
+            id.is_some_and(|id: i32| kill(Pid::from_raw(id), None) == Err(nix::errno::Errno::ESRCH))
+        });
+        if !THERE.get_or_init(|| std::path::Path::new(REGISTRY).exists()) {
+            let _ = std::fs::remove_file(REGISTRY);
+        }
+    }
+}
+
+/// Removes files and directories for whose trace (`TRACE` and what follows in their name) `gone` says so.
+#[cfg(feature = "peers")]
+fn remove_traces(gone: impl Fn(&str) -> bool) {
+    for directory in [std::path::PathBuf::from("/dev/shm"), std::env::temp_dir()] {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let Some(trace) = name.find(TRACE).map(|at| &name[at..]) else { continue };
+            let end = trace.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).unwrap_or(trace.len());
+            if gone(&trace[..end]) {
+                let path = entry.path();
+                let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+            }
+        }
+    }
+}
+
 /// A child process that is killed, with its process group, when this is dropped.
 #[derive(Debug)]
 pub(crate) struct OwnedChild(Child);
@@ -145,6 +213,12 @@ pub fn clean_up_on_signals() -> Result<()> {
         for name in &registry.names {
             let _ = shm_unlink(name.as_str());
         }
+        #[cfg(feature = "peers")]
+        {
+            let own = format!("{TRACE}{}-", std::process::id());
+            remove_traces(|trace| trace.starts_with(&own));
+        }
+        sweep_traces();
         std::process::exit(128 + signal as i32);
     };
     std::thread::Builder::new()

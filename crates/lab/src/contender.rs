@@ -169,6 +169,7 @@ impl Visit for Start<'_> {
         let (mut transport, handover) = T::create(&shape)?;
         let link = Link::start(Some(self.setup), handover, self.place)?;
         transport.watch(link.control.watch);
+        transport.meet()?;
         let pause_ns = pause_ns(self.setup.wait);
         Ok(Box::new(Native { transport, message, link, number: 0, pause_ns, rate: self.place.rate }))
     }

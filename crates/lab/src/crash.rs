@@ -195,13 +195,14 @@ impl Visit for Survive {
         let place = Place { rate: 1, ..Place::default() };
         let mut link = Link::start(Some(self.setup), handover, &place)?;
         link.order(Order { operation: Operation::Crash, count: 1, first: 0 })?;
+        transport.meet()?;
         say(&Word::Ready { ready: 0 })?;
         transport.send(|out| message.write(0, out))?;
         let seen = transport.receive(|_| Ok(()));
         let now = now_ns();
         let (outcome, said) = match seen {
             Err(LabError::PeerGone) => (Fate::EndOfStream, "end of stream".to_owned()),
-            Err(LabError::Library { reason, .. }) => (Fate::Told, reason),
+            Err(LabError::Library { reason, .. } | LabError::Peer { reason, .. }) => (Fate::Told, reason),
             Err(other) => (Fate::Failed, other.to_string()),
             Ok(()) => (Fate::Failed, "an answer of the dead arrived".to_owned()),
         };

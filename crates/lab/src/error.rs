@@ -75,6 +75,14 @@ pub enum LabError {
         /// What the package said.
         reason: String,
     },
+    /// A framework of others failed.
+    #[error("{what}: {reason}")]
+    Peer {
+        /// What was being done.
+        what: &'static str,
+        /// What the package said.
+        reason: String,
+    },
     /// A call of allmende failed.
     #[error("{what}: {reason}")]
     Library {

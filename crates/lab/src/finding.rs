@@ -97,6 +97,8 @@ pub(crate) fn findings(rows: &[Row], crashes: &[Crash]) -> Vec<String> {
             sentences.extend(costs(&trips, zero_copy, what));
             sentences.extend(streams(&View::of(rows, payload, Mode::Stream), zero_copy, what));
         }
+        sentences.extend(against_peers(&trips));
+        sentences.extend(against_peers(&View::of(rows, payload, Mode::Stream)));
         sentences.extend(paced(&View::of(rows, payload, Mode::Paced), what));
     }
     if sentences.is_empty() && !rows.is_empty() {
@@ -225,6 +227,53 @@ fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
     }
     if !never.is_empty() {
         sentences.push(format!("At the greatest of them it is slower than {}.", never.join(", ")));
+    }
+    sentences
+}
+
+/// Which framework of others is the fastest at each size, and how allmende compares with it.
+fn against_peers(view: &View<'_>) -> Vec<String> {
+    // The median over slices of the mean: the median of single times steps with the clock.
+    let takes = |row: &Row| row.messages_per_s.map(|rate| 1e9 / rate);
+    let rows = |size: usize, wanted: fn(&Row) -> bool| -> Vec<(&Row, f64)> {
+        let all = view.0.iter().copied().filter(|row| row.payload_bytes == size && wanted(row));
+        let mut rows: Vec<_> = all.filter_map(|row| Some((row, takes(row)?))).collect();
+        rows.sort_by(|a, b| a.1.total_cmp(&b.1));
+        rows
+    };
+    let sizes: BTreeSet<usize> = view.0.iter().map(|row| row.payload_bytes).collect();
+    let mut sentences = Vec::new();
+    for size in sizes {
+        let peers = rows(size, |row| row.transport.is_peer());
+        let ours = rows(size, |row| {
+            row.transport.name().starts_with("allmende")
+                && row.access == Access::Touched
+                && row.wait == Wait::Spin
+                && row.codec == CodecKind::None
+        });
+        let Some((best, quickest)) = peers.first().copied() else { continue };
+        if ours.is_empty() {
+            continue;
+        }
+        let others: Vec<String> =
+            peers.iter().map(|(row, ns)| format!("{} {}", name(key(row)), time(*ns))).collect();
+        let parts: Vec<String> =
+            ours.iter()
+                .map(|(row, ns)| {
+                    let far = row.floor_rtt_p50_ns.zip(best.floor_rtt_p50_ns).is_none_or(|(a, b)| {
+                        a.max(b) > 1.25 * a.min(b) && ns.min(quickest) < LONG * a.max(b)
+                    });
+                    let doubt = if row.doubtful() || best.doubtful() || far { "?" } else { "" };
+                    format!("{} {:.2}{doubt}", name(key(row)), ns / quickest)
+                })
+                .collect();
+        let what = if best.mode == Mode::Rtt { "A round trip" } else { "A message of a stream" };
+        sentences.push(format!(
+            "{what} of {} by frameworks of others: {}. Over the fastest of them, allmende's time is: {}.",
+            format_size(size),
+            others.join(", "),
+            parts.join(", ")
+        ));
     }
     sentences
 }

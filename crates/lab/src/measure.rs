@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::cleanup::sweep_traces;
 use crate::contender::{Contender, Place, pause_ns, start};
 use crate::control::MOST_PACED;
 use crate::crash::{Crash, crashes};
@@ -109,6 +110,7 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         floors: Vec::new(),
         skipped: Vec::new(),
     };
+    sweep_traces();
     let memcpy_bytes_per_s = run.memcpy(&groups);
     let disturbance = Disturbance::begin();
     run.all(&groups);
@@ -119,6 +121,7 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         run.progress.say("killing a process of each kind while it sends");
         crashes(&transports(&groups))
     };
+    sweep_traces();
     run.progress.finish();
     let levels = levels(run.floors.iter().copied());
     let most =
@@ -267,8 +270,9 @@ impl Timing<'_> {
                     Ok(true) => busy = true,
                     Ok(false) => {}
                     Err(error) => {
-                        let setup = entry.tracks[0].series.setup;
-                        self.skip(&setup, &error);
+                        if let Some(track) = entry.tracks.first() {
+                            self.skip(&track.series.setup, &error);
+                        }
                         if let Some(entry) = slot.take() {
                             done.extend(entry.tracks.into_iter().map(|track| track.series));
                         }
@@ -291,7 +295,7 @@ impl Timing<'_> {
             start(setup, self.place)?
         };
         let mut tracks = Vec::new();
-        for &mode in &self.modes {
+        for &mode in self.modes.iter().filter(|mode| mode.closed_loop() || setup.transport.lossless()) {
             let pause = if mode == Mode::Oneway { pause_ns(setup.wait) as f64 } else { 0.0 };
             let estimate_ns = if mode == Mode::Paced {
                 // A message that takes longer than there is time for makes the slice as long as it takes.

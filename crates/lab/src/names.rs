@@ -12,28 +12,30 @@ use crate::error::LabError;
 
 /// Declares an enum with one name and one line of help a variant.
 macro_rules! named {
-    ($(#[$meta:meta])* $enum:ident ($what:literal) { $($variant:ident = $name:literal, $help:literal;)+ }) => {
+    ($(#[$meta:meta])* $enum:ident ($what:literal) {
+        $($(#[$cond:meta])* $variant:ident = $name:literal, $help:literal;)+
+    }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[allow(clippy::doc_markdown, reason = "the text is also shown on the command line")]
         pub enum $enum {
-            $(#[doc = $help] #[serde(rename = $name)] $variant,)+
+            $($(#[$cond])* #[doc = $help] #[serde(rename = $name)] $variant,)+
         }
 
         impl $enum {
             /// Every variant, in the order in which they are shown.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            pub const ALL: &'static [Self] = &[$($(#[$cond])* Self::$variant,)+];
             /// Every name, in the same order.
-            pub const NAMES: &'static [&'static str] = &[$($name,)+];
+            pub const NAMES: &'static [&'static str] = &[$($(#[$cond])* $name,)+];
 
             /// The name on the command line and in the output.
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
+                match self { $($(#[$cond])* Self::$variant => $name,)+ }
             }
 
             /// One line that says what it is.
             pub const fn help(self) -> &'static str {
-                match self { $(Self::$variant => $help,)+ }
+                match self { $($(#[$cond])* Self::$variant => $help,)+ }
             }
         }
 
@@ -67,6 +69,20 @@ named! {
         Tcp = "tcp", "TCP over the loopback interface, without delay";
         PythonPipe = "python-pipe", "CPython's multiprocessing.Pipe";
         PythonQueue = "python-queue", "CPython's multiprocessing.Queue";
+        #[cfg(feature = "peers")]
+        Iceoryx2 = "iceoryx2", "iceoryx2: publish-subscribe, loans in place, retries until delivered";
+        #[cfg(feature = "peers")]
+        Crossbar = "crossbar", "crossbar: pool and ring, loans in place; loses messages when it streams, so closed loops only";
+        #[cfg(feature = "peers")]
+        CrossbarPinned = "crossbar-pinned", "crossbar: its pinned block, one buffer a direction; closed loops only";
+        #[cfg(feature = "peers")]
+        CrossbarBus = "crossbar-bus", "crossbar: its bounded broadcast bus, values of 56 or 64 bytes";
+        #[cfg(feature = "peers")]
+        Ringfire = "ringfire", "ringfire: its ring without loss, values of 56 or 64 bytes";
+        #[cfg(feature = "peers")]
+        RingfireBlob = "ringfire-blob", "ringfire: its blobs, written and read in place; may lose messages, so closed loops only";
+        #[cfg(feature = "peers")]
+        IpcChannel = "ipc-channel", "ipc-channel: its channel of bytes; from 64 KiB on its shared memory";
     }
 }
 
@@ -119,10 +135,55 @@ named! {
     }
 }
 
+impl Mode {
+    /// Whether the next message waits until the one before has been read.
+    pub const fn closed_loop(self) -> bool {
+        matches!(self, Self::Rtt | Self::Oneway)
+    }
+}
+
+/// Sizes for which there are payload types: a cache line without its stamp, and one in full.
+pub(crate) const SLOT_SIZES: [usize; 2] = [56, 64];
+
 impl TransportKind {
     /// Whether messages lie where both processes see them, so that they can be written and read in place.
     pub const fn in_place(self) -> bool {
         matches!(self, Self::AllmendeLoan | Self::AllmendeSlots | Self::RawSync | Self::Futex)
+    }
+
+    /// Whether it is a framework of others, here for comparison (feature `peers`).
+    pub const fn is_peer(self) -> bool {
+        #[cfg(feature = "peers")]
+        return matches!(
+            self,
+            Self::Iceoryx2
+                | Self::Crossbar
+                | Self::CrossbarPinned
+                | Self::CrossbarBus
+                | Self::Ringfire
+                | Self::RingfireBlob
+                | Self::IpcChannel
+        );
+        #[cfg(not(feature = "peers"))]
+        false
+    }
+
+    /// The only message sizes that it takes, where slots are of a fixed type.
+    pub const fn fixed_sizes(self) -> Option<&'static [usize]> {
+        match self {
+            Self::AllmendeSlots => Some(&SLOT_SIZES),
+            #[cfg(feature = "peers")]
+            Self::CrossbarBus | Self::Ringfire => Some(&SLOT_SIZES),
+            _ => None,
+        }
+    }
+
+    /// Whether every message arrives, however fast they are sent. Others run in closed loops only.
+    pub const fn lossless(self) -> bool {
+        #[cfg(feature = "peers")]
+        return !matches!(self, Self::Crossbar | Self::CrossbarPinned | Self::RingfireBlob);
+        #[cfg(not(feature = "peers"))]
+        true
     }
 
     /// Whether a CPython at each end does the work.
@@ -140,6 +201,10 @@ impl TransportKind {
             Self::Futex => &[Wait::Park],
             Self::Pipe | Self::Unix | Self::Tcp => &[Wait::Spin, Wait::Yield, Wait::Blocking],
             Self::PythonPipe | Self::PythonQueue => &[Wait::Blocking],
+            #[cfg(feature = "peers")]
+            Self::IpcChannel => &[Wait::Spin, Wait::Blocking],
+            #[cfg(feature = "peers")]
+            _ => &[Wait::Spin],
         }
     }
 }

@@ -4,7 +4,6 @@
 use crate::names::{Access, CodecKind, PayloadKind, TransportKind, Wait};
 use crate::options::Options;
 use crate::setup::Setup;
-use crate::transport::allmende_slots;
 
 /// Contenders that are compared with one another: the same payload of the same size.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +26,8 @@ const FULL_SIZES: [usize; 9] = [8, 56, 64, 512, 4 << 10, 64 << 10, 1 << 20, 16 <
 const RECORD_SIZES: [usize; 4] = [512, 4 << 10, 64 << 10, 1 << 20];
 /// Messages of this size fill a cache line together with their stamp: shared memory alone tells the difference.
 const LINE: usize = 56;
+/// Sizes at which the frameworks of others run without being asked for.
+const PEER_SIZES: [usize; 3] = [64, 4 << 10, 1 << 20];
 /// Codecs are left out above this size unless asked for: they take seconds a message.
 const LARGEST_ENCODED: usize = 16 << 20;
 
@@ -92,15 +93,17 @@ fn all(payload: PayloadKind, size: usize) -> impl Iterator<Item = Setup> {
                 })
             })
         })
-        .filter(|setup| setup.transport != TransportKind::AllmendeSlots || fits_slots(setup))
+        .filter(fits_slots)
 }
 
-/// Whether the typed ring has a payload type for these messages.
+/// Whether slots of a fixed size can hold these messages, where the transport has such slots.
 fn fits_slots(setup: &Setup) -> bool {
-    setup.codec == CodecKind::None
+    let transport = setup.transport;
+    let plain = setup.codec == CodecKind::None
         && setup.access == Access::Touched
-        && setup.payload != PayloadKind::Records
-        && allmende_slots::SIZES.contains(&setup.size)
+        && setup.payload != PayloadKind::Records;
+    let size = transport.fixed_sizes().is_none_or(|sizes| sizes.contains(&setup.size));
+    size && (plain || !(transport.is_peer() || transport.fixed_sizes().is_some()))
 }
 
 /// Why no contender fits, in a sentence: what the chosen transports can do.
@@ -109,7 +112,8 @@ pub(crate) fn nothing_fits(options: &Options) -> String {
     let can = |transport: &TransportKind| {
         let waits: Vec<&str> = transport.waits().iter().map(|wait| wait.name()).collect();
         let more = match transport {
-            TransportKind::AllmendeSlots => ", messages of 56 or 64 bytes, no codec, no records",
+            _ if transport.fixed_sizes().is_some() => ", messages of 56 or 64 bytes, no codec, no records",
+            _ if transport.is_peer() => ", no codec, no records",
             _ if transport.is_python() => ", codec pickle only",
             _ => "",
         };
@@ -160,6 +164,9 @@ fn usual(setup: &Setup, options: &Options) -> bool {
     if transport == TransportKind::AllmendeCopy {
         return first_wait && codec == CodecKind::None && payload != PayloadKind::Records;
     }
+    if transport.is_peer() {
+        return first_wait && PEER_SIZES.contains(&size);
+    }
     if transport.is_python() {
         return size <= LARGEST_ENCODED;
     }
@@ -192,8 +199,9 @@ mod tests {
             }) {
                 for transport in TransportKind::ALL {
                     let runs = group.setups.iter().any(|setup| setup.transport == *transport);
-                    let slots = *transport == TransportKind::AllmendeSlots && group.size != 64;
-                    assert_eq!(runs, !slots, "{transport} at {}", group.size);
+                    let slots = transport.fixed_sizes().is_some() && group.size != 64;
+                    let peer = transport.is_peer() && !PEER_SIZES.contains(&group.size);
+                    assert_eq!(runs, !slots && !peer, "{transport} at {}", group.size);
                 }
                 for codec in CodecKind::ALL {
                     assert!(group.setups.iter().any(|setup| setup.codec == *codec), "{codec}");
@@ -207,7 +215,7 @@ mod tests {
     fn the_typed_ring_runs_at_the_sizes_of_its_slots() {
         let options = Options { transports: vec![TransportKind::AllmendeSlots], ..Options::default() };
         let groups = groups(&options, None);
-        assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), allmende_slots::SIZES);
+        assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), crate::names::SLOT_SIZES);
         let line = super::groups(&Options::default(), None).into_iter().find(|group| group.size == LINE);
         assert!(line.unwrap().setups.iter().all(|setup| setup.transport.in_place()));
     }

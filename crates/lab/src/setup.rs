@@ -25,6 +25,14 @@ use crate::transport::{
     unix::Unix,
 };
 
+#[cfg(feature = "peers")]
+use crate::transport::{
+    crossbar::{Crossbar, CrossbarBus, CrossbarPinned},
+    iceoryx2::Iceoryx2,
+    ipc_channel::IpcChannel,
+    ringfire::{Ringfire, RingfireBlob},
+};
+
 /// One contender at one message size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Setup {
@@ -105,6 +113,28 @@ impl Setup {
             TransportKind::Pipe => visitor.visit::<Pipe, M>(message),
             TransportKind::Unix => visitor.visit::<Unix, M>(message),
             TransportKind::Tcp => visitor.visit::<Tcp, M>(message),
+            #[cfg(feature = "peers")]
+            TransportKind::Iceoryx2 => visitor.visit::<Iceoryx2, M>(message),
+            #[cfg(feature = "peers")]
+            TransportKind::Crossbar => visitor.visit::<Crossbar, M>(message),
+            #[cfg(feature = "peers")]
+            TransportKind::CrossbarPinned => visitor.visit::<CrossbarPinned, M>(message),
+            #[cfg(feature = "peers")]
+            TransportKind::CrossbarBus if self.size == size_of::<Line>() => {
+                visitor.visit::<CrossbarBus<Line>, M>(message)
+            }
+            #[cfg(feature = "peers")]
+            TransportKind::CrossbarBus => visitor.visit::<CrossbarBus<TwoLines>, M>(message),
+            #[cfg(feature = "peers")]
+            TransportKind::Ringfire if self.size == size_of::<Line>() => {
+                visitor.visit::<Ringfire<Line>, M>(message)
+            }
+            #[cfg(feature = "peers")]
+            TransportKind::Ringfire => visitor.visit::<Ringfire<TwoLines>, M>(message),
+            #[cfg(feature = "peers")]
+            TransportKind::RingfireBlob => visitor.visit::<RingfireBlob, M>(message),
+            #[cfg(feature = "peers")]
+            TransportKind::IpcChannel => visitor.visit::<IpcChannel, M>(message),
             TransportKind::PythonPipe | TransportKind::PythonQueue => {
                 Err(LabError::Option(format!("{} runs in a Python of its own", self.transport)))
             }
@@ -120,7 +150,10 @@ impl Setup {
     /// About how much memory both ends of this contender take together, in bytes.
     pub(crate) fn memory(&self) -> usize {
         let length = if self.codec == CodecKind::None { self.size } else { self.size * 3 };
-        let slots = if self.transport.in_place() || self.transport == TransportKind::AllmendeCopy {
+        let slots = if self.transport.in_place()
+            || self.transport.is_peer()
+            || self.transport == TransportKind::AllmendeCopy
+        {
             4 * self.shape(length).depth
         } else {
             8

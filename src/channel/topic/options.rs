@@ -1,7 +1,7 @@
 //! How a topic is made.
 
 use super::mapped::Class;
-use crate::layout::topic::{MAX_CLASSES, MAX_DEPTH, MAX_INLINE, MAX_PUBLISHERS, MAX_SUBSCRIBERS};
+use crate::layout::topic::{MAX_CLASSES, MAX_DEPTH, MAX_INLINE, MAX_PUBLISHERS, MAX_SUBSCRIBERS, MIN_DEPTH};
 
 /// How a topic is to be made; all who open it by [`open_or_create_with`](super::Topic::open_or_create_with) must
 /// ask for the same.
@@ -27,7 +27,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Room for `depth` messages that a subscriber has not taken yet, rounded up to a power of two.
+    /// Room for `depth` messages that a subscriber has not taken yet, rounded up to a power of two (at least 2).
     pub fn new(depth: usize) -> Self {
         Self {
             depth,
@@ -107,7 +107,7 @@ impl Options {
     }
 
     pub(super) fn plan(&self, of: Content) -> Result<Plan, &'static str> {
-        let depth = (self.depth as u64).checked_next_power_of_two().unwrap_or(u64::MAX);
+        let depth = (self.depth as u64).checked_next_power_of_two().unwrap_or(u64::MAX).max(MIN_DEPTH);
         let history = if self.history == 0 { Some(0) } else { self.history.checked_next_power_of_two() };
         let history = history.map_or(u64::MAX, |history| history as u64);
         if self.depth == 0 || depth > MAX_DEPTH || history > MAX_DEPTH {

@@ -288,38 +288,46 @@ fn loom_topic_blocks_are_nobody_elses() {
         let heap = Heap::new(1, 2, 0);
         let mut taking = join(&heap, owner(0), Policy::Lossless, 0);
         // Only one block is to be had.
-        for block in 1..BLOCKS {
-            heap.publishers[block as usize].store(owner(2).bits(), Ordering::Relaxed);
-        }
+        heap.committed.store(1, Ordering::Relaxed);
         let publisher = {
             let heap = heap.clone();
             thread::spawn(move || Publisher::new(&heap, owner(1)).publish(Kind::Block, 1))
         };
-        let other = {
-            let heap = heap.clone();
-            thread::spawn(move || Publisher::new(&heap, owner(3)).publish(Kind::Block, 3))
-        };
-        let both = await_message(&heap, &mut taking).0 + await_message(&heap, &mut taking).0;
-        assert_eq!(both, 4);
+        let mut other = Publisher::new(&heap, owner(3));
+        let (mut sum, mut published) = (0, false);
+        while sum < 4 {
+            if !published && let Some(block) = pool::claim(&*heap, 0, other.me, &mut other.next) {
+                heap.payloads[block as usize].write(3);
+                other.take_turn();
+                let descriptor = Descriptor { block: Some(block), length: 16 };
+                published = other.delivering.publish(&*heap, descriptor, &[]).is_ok();
+                turn::give_back(&heap.turn);
+            }
+            if let Some((value, _)) = receive(&heap, &mut taking) {
+                sum += value;
+            } else {
+                thread::yield_now();
+            }
+        }
         publisher.join().expect("no panic");
-        other.join().expect("no panic");
-        assert!(heap.all_free_but(2));
+        assert!(heap.all_free_but(0));
     });
 }
 
-/// One entry, which publishers overwrite while it is being taken: nothing torn, nothing twice, and what was missed
+/// Two entries, which publishers overwrite while it is being taken: nothing torn, nothing twice, and what was missed
 /// is counted exactly.
 #[test]
 fn loom_topic_overwriting_counts_what_was_missed() {
     for kind in [Kind::Block, Kind::Short] {
         check(3, move || {
-            let heap = Heap::new(1, 1, 0);
+            let heap = Heap::new(1, 2, 0);
             let mut taking = join(&heap, owner(0), Policy::OverwriteOldest, 0);
+            Publisher::new(&heap, owner(2)).publish(kind, 0);
             let publisher = {
                 let heap = heap.clone();
                 thread::spawn(move || {
                     let mut publisher = Publisher::new(&heap, owner(1));
-                    (0..3).for_each(|value| publisher.publish(kind, value));
+                    (1..4).for_each(|value| publisher.publish(kind, value));
                 })
             };
             let mut next = 0;
@@ -335,7 +343,7 @@ fn loom_topic_overwriting_counts_what_was_missed() {
             while taking.ready(&*heap) {
                 see(receive(&heap, &mut taking));
             }
-            assert_eq!(next, 3, "the newest is never lost");
+            assert_eq!(next, 4, "the newest is never lost");
             assert!(heap.all_free_but(0));
         });
     }
@@ -411,7 +419,7 @@ fn loom_topic_dead_publisher_with_history() {
 fn loom_topic_dead_subscriber() {
     for policy in [Policy::DropNewest, Policy::OverwriteOldest] {
         check_kills(1, move |steps| {
-            let heap = Heap::new(1, 1, 1);
+            let heap = Heap::new(1, 2, 1);
             Publisher::new(&heap, owner(2)).publish(Kind::Block, 0);
             let victim = {
                 let heap = heap.clone();
@@ -490,29 +498,24 @@ fn loom_topic_dead_sweeper() {
 }
 
 fn swept_twice(kind: Kind, history: u64, steps: u32, sweeping: u32) -> (bool, bool) {
-    let heap = Heap::new(2, 1, history);
+    let heap = Heap::new(2, 2, history);
     // The dead is a subscriber, too, and an overwriting one that is full.
     let mut taking = join(&heap, owner(0), Policy::OverwriteOldest, 0);
     join(&heap, owner(1), Policy::OverwriteOldest, 0);
-    Publisher::new(&heap, owner(2)).publish(kind, 0);
+    let mut other = Publisher::new(&heap, owner(2));
+    (0..2).for_each(|value| other.publish(kind, value));
     let mut publisher = Publisher::new(&heap, owner(1));
-    let killed = killed_after(steps, || publisher.publish(kind, 1)).is_none();
+    let killed = killed_after(steps, || publisher.publish(kind, 2)).is_none();
     // It died in any case; the question is where.
     let sweeper_killed = killed_after(sweeping, || subscriptions::sweep(&*heap, owner(1))).is_none();
     subscriptions::sweep(&*heap, owner(1));
     let published = heap.head(Head::Published).load(Ordering::Relaxed);
-    match receive(&heap, &mut taking) {
-        Some((value, _)) => {
-            assert_eq!(value + 1, published);
-            assert_eq!(heap.evicted(0).load(Ordering::Relaxed), published - 1);
-        }
-        // What made room was lost for a short message that reached nobody.
-        None => {
-            assert_eq!((kind, history, published), (Kind::Short, 0, 1));
-            assert_eq!(heap.evicted(0).load(Ordering::Relaxed), 1);
-        }
-    }
-    assert_eq!(receive(&heap, &mut taking), None);
+    let evicted = heap.evicted(0).load(Ordering::Relaxed);
+    let got: Vec<u64> = std::iter::from_fn(|| receive(&heap, &mut taking).map(|message| message.0)).collect();
+    assert!(got.iter().copied().eq(evicted..published), "{got:?}, {evicted} evicted, {published} published");
+    // What made room was lost for a short message that reached nobody.
+    let for_nothing = (kind, history, published, evicted) == (Kind::Short, 0, 2, 1);
+    assert!(evicted + 2 == published || for_nothing);
     let kept = usize::from(kind == Kind::Block && history > 0);
     assert!(heap.all_free_but(kept), "{kind:?} {history} {steps} {sweeping}");
     assert_eq!(heap.roles[1].load(Ordering::Relaxed), role::DIED);

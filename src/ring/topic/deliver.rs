@@ -91,8 +91,8 @@ impl Delivering {
         }
         for subscription in bits(receivers) {
             let tail = backing.tail(subscription).load(Ordering::Relaxed);
-            if full & 1 << subscription != 0 {
-                evict(backing, subscription, tail);
+            if full & 1 << subscription != 0 && !evict(backing, subscription, tail) {
+                full &= !(1 << subscription);
             }
             put(backing, subscription, tail, number, descriptor, inline);
         }
@@ -197,17 +197,20 @@ fn keep(backing: &impl Backing, number: u64, descriptor: Descriptor, inline: &[u
     write(entry, number, descriptor, inline);
 }
 
-/// Takes the oldest message out of a full subscription, unless its subscriber is quicker.
+/// Takes the oldest message out of a full subscription, unless its subscriber is quicker; whether it did.
 #[cold]
-fn evict(backing: &impl Backing, subscription: usize, tail: u64) {
-    let Some(oldest) = tail.checked_sub(backing.depth()) else { return };
+fn evict(backing: &impl Backing, subscription: usize, tail: u64) -> bool {
+    let Some(oldest) = tail.checked_sub(backing.depth()) else { return false };
     let parity = backing.evicted(subscription).load(Ordering::Relaxed) & 1;
     let (from, to) = (oldest << 1 | parity, oldest.wrapping_add(1) << 1 | (parity ^ 1));
     // Acquire on failure: pairs with the Release in `Taking::take`: the subscriber has read what will be
     // overwritten. Release on success: none needed; the subscriber that sees it looks at the next stamp.
-    if backing.cursor(subscription).compare_exchange(from, to, Ordering::Acquire, Ordering::Acquire).is_ok() {
+    let swapped =
+        backing.cursor(subscription).compare_exchange(from, to, Ordering::Acquire, Ordering::Acquire).is_ok();
+    if swapped {
         finish_eviction(backing, subscription, tail);
     }
+    swapped
 }
 
 /// The rest of an eviction for the entry that is to be at `tail`: gives the block back and counts.

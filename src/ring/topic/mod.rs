@@ -73,7 +73,7 @@ pub(crate) trait Backing {
     fn first(&self, subscription: usize) -> &AtomicU64;
     fn evicted_before(&self, subscription: usize) -> &AtomicU64;
     fn cursor(&self, subscription: usize) -> &AtomicU64;
-    /// Entries of a subscription: a power of two.
+    /// Entries of a subscription: a power of two, at least 2 (see `layout::topic::MIN_DEPTH`).
     fn depth(&self) -> u64;
     /// Entries of the history: 0 or a power of two.
     fn history(&self) -> u64;

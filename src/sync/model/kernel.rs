@@ -128,6 +128,34 @@ impl Process {
     }
 }
 
+impl Process {
+    /// One bell under the address of each word: whoever wakes one of them wakes the sleeper.
+    fn sleep(&self, words: &[(&AtomicU32, u32)], time: Duration) -> Woken {
+        let mut sleepers = self.kernel.sleepers.lock().expect("the kernel does not panic");
+        if words.iter().any(|(word, expected)| word.peek() != *expected) {
+            return Woken::LookAgain;
+        }
+        if time < SLICE {
+            // A last look for the wake-up that ought to be under way.
+            return Woken::TimedOut;
+        }
+        let is_me = |(_, bell): &&(usize, Arc<Condvar>)| Arc::ptr_eq(bell, &self.bell);
+        sleepers.queue.extend(words.iter().map(|(word, _)| (address_of(word), self.bell.clone())));
+        let woken = loop {
+            if sleepers.deaths > self.slices.get() {
+                self.slices.set(self.slices.get() + 1);
+                break Woken::TimedOut;
+            }
+            sleepers = self.bell.wait(sleepers).expect("the kernel does not panic");
+            if sleepers.queue.iter().filter(is_me).count() < words.len() {
+                break Woken::LookAgain;
+            }
+        };
+        sleepers.queue.retain(|sleeper| !is_me(&sleeper));
+        woken
+    }
+}
+
 impl Platform for Process {
     fn thread(&self) -> u32 {
         self.thread
@@ -148,28 +176,11 @@ impl Platform for Process {
     }
 
     fn wait(&self, word: &AtomicU32, expected: u32, time: Duration) -> Woken {
-        let mut sleepers = self.kernel.sleepers.lock().expect("the kernel does not panic");
-        if word.peek() != expected {
-            return Woken::LookAgain;
-        }
-        if time < SLICE {
-            // A last look for the wake-up that ought to be under way.
-            return Woken::TimedOut;
-        }
-        let asleep = (address_of(word), self.bell.clone());
-        let is_me = |(_, bell): &(usize, Arc<Condvar>)| Arc::ptr_eq(bell, &self.bell);
-        sleepers.queue.push(asleep);
-        loop {
-            if sleepers.deaths > self.slices.get() {
-                self.slices.set(self.slices.get() + 1);
-                sleepers.queue.retain(|sleeper| !is_me(sleeper));
-                return Woken::TimedOut;
-            }
-            sleepers = self.bell.wait(sleepers).expect("the kernel does not panic");
-            if !sleepers.queue.iter().any(is_me) {
-                return Woken::LookAgain;
-            }
-        }
+        self.sleep(&[(word, expected)], time)
+    }
+
+    fn wait_any(&self, words: &[(&AtomicU32, u32)], time: Duration) -> Woken {
+        self.sleep(words, time)
     }
 
     fn wake(&self, word: &AtomicU32, count: u32) {

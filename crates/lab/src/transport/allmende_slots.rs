@@ -8,7 +8,7 @@ use allmende::spsc::{Consumer, Producer, Ring};
 use allmende::{Payload, Region};
 
 use super::allmende_loan::{BACK, THERE, failed, strategy};
-use super::{Handover, Shape, Transport};
+use super::{Handover, Shape, Transport, check_length};
 use crate::error::{LabError, Result};
 use crate::watch::Watch;
 
@@ -16,9 +16,6 @@ use crate::watch::Watch;
 pub type Line = [u64; 7];
 /// The payload that is as long as a cache line.
 pub type TwoLines = [u64; 8];
-
-/// Sizes for which there is a payload type.
-pub const SIZES: [usize; 2] = [size_of::<Line>(), size_of::<TwoLines>()];
 
 /// One end: the producer of one ring and the consumer of the other. Every message is one `P`.
 #[derive(Debug)]
@@ -35,18 +32,11 @@ impl<P: Payload> AllmendeSlots<P> {
             consumer: incoming.consumer().map_err(failed("taking the consumer's role"))?.wait_strategy(wait),
         })
     }
-
-    /// All messages are of one size: one of another would not fit, or arrive longer than it was sent.
-    #[inline]
-    fn check_length(length: usize) -> Result<()> {
-        let slot = size_of::<P>();
-        if length == slot { Ok(()) } else { Err(LabError::SlotSize { length, slot }) }
-    }
 }
 
 impl<P: Payload> Transport for AllmendeSlots<P> {
     fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        Self::check_length(shape.capacity)?;
+        check_length(shape.capacity, size_of::<P>())?;
         let region =
             Region::create().size(1 << 16).memfd("allmende-lab").map_err(failed("creating a region"))?;
         let ring = |name| Ring::create(&region, name, shape.depth).map_err(failed("creating a ring"));
@@ -69,7 +59,7 @@ impl<P: Payload> Transport for AllmendeSlots<P> {
     #[inline]
     fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
         let mut claim = self.producer.claim().map_err(failed("claiming a slot"))?;
-        Self::check_length(write(claim.as_mut_bytes())?)?;
+        check_length(write(claim.as_mut_bytes())?, size_of::<P>())?;
         claim.commit();
         Ok(())
     }

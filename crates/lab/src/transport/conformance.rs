@@ -30,6 +30,7 @@ fn echo<T: Transport>(wait: Wait, capacity: usize) {
                 assert_eq!(far.receive(|bytes| Ok(bytes.to_vec())).unwrap(), content(round, round % 50));
             }
         });
+        near.meet().unwrap();
         for round in 0..3 {
             for &length in &lengths {
                 let sent = content(round, length);
@@ -53,16 +54,15 @@ fn echo<T: Transport>(wait: Wait, capacity: usize) {
     });
 }
 
-/// The same for slots of one size.
-fn echo_slots<P: allmende::Payload>(wait: Wait) {
-    use super::allmende_slots::AllmendeSlots;
-    let size = size_of::<P>();
+/// The same for messages of one size; returns the near end.
+fn echo_fixed<T: Transport>(wait: Wait, size: usize, lossless: bool) -> T {
     let shape = Shape { capacity: size, depth: 4, wait };
-    let (mut near, handover) = AllmendeSlots::<P>::create(&shape).unwrap();
+    let (mut near, handover) = T::create(&shape).unwrap();
     let message = |round: usize| (0..size).map(|i| (i * 7 + round) as u8).collect::<Vec<u8>>();
+    let streamed = if lossless { 200 } else { 0 };
     thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut far = AllmendeSlots::<P>::attach(&shape, handover).unwrap();
+        scope.spawn(move || {
+            let mut far = T::attach(&shape, handover).unwrap();
             for round in 0..100 {
                 assert!(far.receive(|bytes| Ok(bytes == message(round))).unwrap());
                 far.send(|out| {
@@ -71,7 +71,11 @@ fn echo_slots<P: allmende::Payload>(wait: Wait) {
                 })
                 .unwrap();
             }
+            for round in 0..streamed {
+                assert!(far.receive(|bytes| Ok(bytes == message(round))).unwrap());
+            }
         });
+        near.meet().unwrap();
         for round in 0..100 {
             near.send(|out| {
                 out.copy_from_slice(&message(round));
@@ -80,7 +84,23 @@ fn echo_slots<P: allmende::Payload>(wait: Wait) {
             .unwrap();
             assert!(near.receive(|bytes| Ok(bytes == message(round + 1))).unwrap());
         }
+        for round in 0..streamed {
+            near.send(|out| {
+                out.copy_from_slice(&message(round));
+                Ok(size)
+            })
+            .unwrap();
+        }
     });
+    near
+}
+
+/// The same for slots of one size, which refuse messages of another.
+fn echo_slots<P: allmende::Payload>(wait: Wait) {
+    use super::allmende_slots::AllmendeSlots;
+    let size = size_of::<P>();
+    let shape = Shape { capacity: size, depth: 4, wait };
+    let mut near = echo_fixed::<AllmendeSlots<P>>(wait, size, true);
     let shorter = near.send(|_| Ok(8)).unwrap_err().to_string();
     assert!(shorter.contains(&format!("slots of {size} bytes")), "{shorter}");
     let other = Shape { capacity: 100, ..shape };
@@ -116,4 +136,45 @@ conforms! {
     tcp: super::tcp::Tcp, Spin Yield Blocking;
     futex: super::futex::Futex, Park;
     raw_sync: super::raw_sync::RawSync, Spin Park;
+}
+
+/// Frameworks of others: 64 bytes and what is more than one page, where they take it.
+#[cfg(feature = "peers")]
+mod peers {
+    use super::*;
+    use crate::transport::allmende_slots::{Line, TwoLines};
+    use crate::transport::{crossbar, iceoryx2, ipc_channel, ringfire};
+
+    #[test]
+    fn iceoryx2() {
+        echo_fixed::<iceoryx2::Iceoryx2>(Wait::Spin, 64, true);
+        echo_fixed::<iceoryx2::Iceoryx2>(Wait::Spin, 300_000, true);
+    }
+
+    #[test]
+    fn crossbar() {
+        crate::cleanup::sweep_traces();
+        for size in [64, 300_000] {
+            echo_fixed::<crossbar::Crossbar>(Wait::Spin, size, false);
+            echo_fixed::<crossbar::CrossbarPinned>(Wait::Spin, size, false);
+        }
+        echo_fixed::<crossbar::CrossbarBus<Line>>(Wait::Spin, size_of::<Line>(), true);
+        echo_fixed::<crossbar::CrossbarBus<TwoLines>>(Wait::Spin, size_of::<TwoLines>(), true);
+        crate::cleanup::sweep_traces();
+    }
+
+    #[test]
+    fn ringfire() {
+        echo_fixed::<ringfire::Ringfire<Line>>(Wait::Spin, size_of::<Line>(), true);
+        echo_fixed::<ringfire::Ringfire<TwoLines>>(Wait::Spin, size_of::<TwoLines>(), true);
+        echo_fixed::<ringfire::RingfireBlob>(Wait::Spin, 300_000, false);
+    }
+
+    #[test]
+    fn ipc_channel() {
+        for wait in [Wait::Spin, Wait::Blocking] {
+            echo::<ipc_channel::IpcChannel>(wait, 64);
+            echo::<ipc_channel::IpcChannel>(wait, 300_000);
+        }
+    }
 }

@@ -12,10 +12,18 @@ use crate::watch::Watch;
 pub mod allmende_copy;
 pub mod allmende_loan;
 pub mod allmende_slots;
+#[cfg(feature = "peers")]
+pub mod crossbar;
 mod framed;
 pub mod futex;
+#[cfg(feature = "peers")]
+pub mod iceoryx2;
+#[cfg(feature = "peers")]
+pub mod ipc_channel;
 pub mod pipe;
 pub mod raw_sync;
+#[cfg(feature = "peers")]
+pub mod ringfire;
 pub mod tcp;
 pub mod unix;
 
@@ -60,6 +68,14 @@ pub trait Transport: Sized {
     /// Where the system refuses, or the handover is not of this transport.
     fn attach(shape: &Shape, handover: Handover) -> Result<Self>;
 
+    /// The near end, once the far process has been started: waits until that end is there, where this one must know it.
+    ///
+    /// # Errors
+    /// [`LabError::PeerGone`], or the system's.
+    fn meet(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Sets which process is at the other end, so that waiting ends when it dies.
     fn watch(&mut self, watch: Watch);
 
@@ -82,6 +98,37 @@ pub trait Transport: Sized {
     fn die_sending(&mut self) -> Result<()> {
         self.send(|_| die())
     }
+}
+
+/// The name in a handover.
+#[cfg(feature = "peers")]
+fn take_name(handover: Handover) -> Result<String> {
+    handover.name.ok_or_else(|| LabError::Unavailable("the handover holds no name".into()))
+}
+
+/// Slots of one size hold messages of that size only.
+#[inline]
+fn check_length(length: usize, slot: usize) -> Result<()> {
+    if length == slot { Ok(()) } else { Err(LabError::SlotSize { length, slot }) }
+}
+
+/// Wraps what a peer says.
+#[cfg(feature = "peers")]
+fn peer_failed<E: std::fmt::Debug>(what: &'static str) -> impl FnOnce(E) -> LabError {
+    move |error| LabError::Peer { what, reason: format!("{error:?}") }
+}
+
+/// Looks until `ready` has something, with the pause between two looks that the peers' own busy waits make.
+#[cfg(feature = "peers")]
+#[inline]
+fn look<R>(watch: Watch, mut ready: impl FnMut() -> Option<R>) -> Result<R> {
+    watch.until(Wait::Spin, || {
+        let found = ready();
+        if found.is_none() {
+            std::hint::spin_loop();
+        }
+        found
+    })
 }
 
 /// The descriptors of a handover, exactly as many as the transport needs.

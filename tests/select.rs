@@ -1,0 +1,331 @@
+//! Waiting for several ends at once: fair, bounded, told of every death; and no system call where
+//! nobody sleeps.
+
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
+
+mod common;
+
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+use allmende::ring::error::TryPopError;
+use allmende::sync::select::{SelectError, select_timeout, try_select};
+use allmende::sync::waitable::Waitable;
+use allmende::{Event, Region, Select, Wait, bytes, select, spsc};
+use common::{FOREVER, Process, Random, argument, count, descriptor, in_a_fork, linger, refused, say, until};
+
+fn main() -> ExitCode {
+    common::main(
+        &[
+            ("everybody_gets_a_turn", everybody_gets_a_turn),
+            ("misuse_is_refused", misuse_is_refused),
+            ("a_forked_child_is_told", a_forked_child_is_told),
+            ("ends_in_three_regions", ends_in_three_regions),
+            ("one_who_dies_is_news", one_who_dies_is_news),
+            ("one_who_leaves_is_news", one_who_leaves_is_news),
+            ("no_call_where_nobody_sleeps", no_call_where_nobody_sleeps),
+        ],
+        &[("sender", sender), ("standing", standing), ("hushed", hushed)],
+    )
+}
+
+fn region() -> Region {
+    Region::create().memfd("t").unwrap()
+}
+
+fn event(region: &Region, name: &str) -> Event {
+    Event::open_or_create(region, name).unwrap()
+}
+
+fn everybody_gets_a_turn() {
+    let region = region();
+    let events = ["a", "b", "c", "d"].map(|name| event(&region, name));
+    let ends: Vec<&dyn Waitable> = events.iter().map(|event| event as &dyn Waitable).collect();
+    assert_eq!(try_select(&ends), None);
+    for event in &events[..3] {
+        event.set().unwrap();
+    }
+    let mut turns = [0; 4];
+    for _ in 0..3000 {
+        turns[select(&ends).unwrap()] += 1;
+        turns[try_select(&ends).unwrap()] += 1;
+    }
+    // The third has the fourth's share, too, which is not ready; four standard deviations are 150.
+    assert!(turns[0] > 1350 && turns[1] > 1350 && turns[2] > 1350 && turns[3] == 0, "{turns:?}");
+    for strategy in [Wait::Park, Wait::Spin, Wait::Yield] {
+        let mut select = Select::new().wait_strategy(strategy);
+        let order: Vec<usize> = (0..7).map(|_| select.select(&ends).unwrap()).collect();
+        assert_eq!(order, [0, 1, 2, 0, 1, 2, 0]);
+        assert_eq!(select.try_select(&ends), Some(1));
+        // One that came to be ready is named within one round; a shorter list hurts nobody.
+        assert_eq!(select.select_timeout(&ends[..2], FOREVER), Ok(0));
+    }
+}
+
+fn misuse_is_refused() {
+    let region = region();
+    let unset = event(&region, "e");
+    let time = Duration::from_millis(20);
+    refused!(select(&[]), SelectError::Nothing);
+    refused!(select_timeout(&[], time), SelectError::Nothing);
+    assert_eq!(try_select(&[]), None);
+    assert_eq!(Select::new().try_select(&[]), None);
+
+    for strategy in [Wait::Park, Wait::Spin, Wait::Yield] {
+        let started = Instant::now();
+        let mut select = Select::new().wait_strategy(strategy);
+        refused!(select.select_timeout(&[&unset, &unset], time), SelectError::TimedOut);
+        assert!(started.elapsed() >= time && started.elapsed() < FOREVER);
+    }
+    let many = [&unset as &dyn Waitable; 129];
+    refused!(select_timeout(&many, time), SelectError::TooMany { given: 129, most: 128 });
+    refused!(select_timeout(&many[..128], time), SelectError::TimedOut);
+    refused!(Select::new().wait_strategy(Wait::Spin).select_timeout(&many, time), SelectError::TimedOut);
+
+    let looking = Region::open().read_only(true).descriptor(region.descriptor()).unwrap();
+    let seen = Event::open(&looking, "e").unwrap();
+    let access = select_timeout(&[&unset, &seen], time);
+    refused!(access, SelectError::Access { index: 1, error: allmende::region::AccessError::ReadOnly });
+    unset.set().unwrap();
+    // What is ready needs no waiting.
+    assert_eq!(Select::new().select(&[&seen]), Ok(0));
+    assert_eq!(region.late_wakes(), 0);
+}
+
+fn a_forked_child_is_told() {
+    let region = region();
+    let ring = spsc::Ring::<u64>::create(&region, "r", 8).unwrap();
+    let (_producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
+    let unset = event(&region, "e");
+    in_a_fork(|| {
+        let forked = allmende::region::AccessError::Forked;
+        refused!(select(&[&unset]), SelectError::Access { index: 0, error } if error == forked);
+        assert_eq!(select(&[&unset, &consumer]), Ok(1));
+        assert_eq!(consumer.try_pop(), Err(TryPopError::Access(forked)));
+    });
+    assert_eq!(try_select(&[&unset, &consumer]), None);
+}
+
+/// A ring, a byte ring and an event, each in a region of its own, and a sender that sleeps between its
+/// messages, so that the receiver does, too.
+fn ends_in_three_regions() {
+    let regions = [region(), region(), region()];
+    let mut numbers = spsc::Ring::<u64>::create(&regions[0], "r", 8).unwrap().consumer().unwrap();
+    let mut texts = bytes::Ring::create(&regions[1], "b", 1024).unwrap().consumer().unwrap();
+    let stop = event(&regions[2], "e");
+    let messages = count(3000, 100_000);
+    let passed: Vec<_> = regions.iter().map(|region| region.descriptor()).collect();
+    let child = Process::start("sender", &[&messages.to_string()], &passed);
+    let (mut of_numbers, mut of_texts, mut text) = (0_u64, 0_u64, Vec::new());
+    let mut turns = Select::new();
+    loop {
+        match turns.select_timeout(&[&numbers, &texts, &stop], FOREVER).unwrap() {
+            0 => match numbers.try_pop() {
+                Ok(number) => {
+                    assert_eq!(number, of_numbers);
+                    of_numbers += 1;
+                }
+                Err(error) => panic!("{error}"),
+            },
+            1 => {
+                texts.try_pop(&mut text).unwrap();
+                assert_eq!(text, of_texts.to_ne_bytes());
+                of_texts += 1;
+            }
+            _ => {
+                if of_numbers + of_texts == messages {
+                    break;
+                }
+            }
+        }
+    }
+    // It waits for this before it leaves: its leaving would be news of the rings, too.
+    stop.reset().unwrap();
+    child.finish();
+    assert!(of_numbers > messages / 4 && of_texts > messages / 4);
+    for region in &regions {
+        assert_eq!(region.late_wakes(), 0);
+    }
+    // Both producers have left, and say so.
+    assert!(numbers.is_ready() && texts.is_ready());
+    assert_eq!(numbers.try_pop(), Err(TryPopError::Disconnected));
+}
+
+fn sender() {
+    let regions = [0, 1, 2].map(|index| Region::attach(descriptor(index)).unwrap());
+    let mut numbers = spsc::Ring::<u64>::open(&regions[0], "r").unwrap().producer().unwrap();
+    let mut texts = bytes::Ring::open(&regions[1], "b").unwrap().producer().unwrap();
+    let messages: u64 = argument(0).parse().unwrap();
+    let mut random = Random(7);
+    let (mut of_numbers, mut of_texts) = (0_u64, 0_u64);
+    for _ in 0..messages {
+        if random.below(2) == 0 {
+            numbers.push(of_numbers).unwrap();
+            of_numbers += 1;
+        } else {
+            texts.push(&of_texts.to_ne_bytes()).unwrap();
+            of_texts += 1;
+        }
+        match random.below(4) {
+            0 => std::thread::sleep(Duration::from_micros(random.below(200))),
+            1 => linger(Duration::from_micros(random.below(50))),
+            _ => {}
+        }
+    }
+    let stop = event(&regions[2], "e");
+    stop.set().unwrap();
+    until("the receiver is done", || !stop.is_set());
+}
+
+/// Kills the producer of one of two rings at a random moment: while it sends, and the receiver
+/// selects.
+fn one_who_dies_is_news() {
+    let mut random = Random::new();
+    let (mut longest, mut delivered) = (Duration::ZERO, 0);
+    for _ in 0..count(40, 1000) {
+        let regions = [region(), region()];
+        let rings = regions.each_ref().map(|region| spsc::Ring::<u64>::create(region, "r", 8).unwrap());
+        let mut consumers = rings.each_ref().map(|ring| ring.consumer().unwrap());
+        let _lives = rings[0].producer().unwrap();
+        let mut child = Process::start("standing", &["for ever"], &[regions[1].descriptor()]);
+        let wait = Duration::from_micros(random.below(3000));
+        let (mut killed, mut next) = (None, 0);
+        loop {
+            let found = select_timeout(&[&consumers[0], &consumers[1]], FOREVER).unwrap();
+            assert_eq!(found, 1);
+            match consumers[1].try_pop() {
+                Ok(number) => {
+                    assert_eq!(number, next);
+                    next += 1;
+                }
+                Err(TryPopError::PeerDied) => break,
+                Err(error) => panic!("{error}"),
+            }
+            if killed.is_none() {
+                linger(wait);
+                child.kill_without_waiting();
+                killed = Some(Instant::now());
+            }
+        }
+        longest = longest.max(killed.expect("it sent before it died").elapsed());
+        delivered += next;
+        child.reap();
+        until("all is swept", || regions[1].participants().len() == 1);
+    }
+    say(&format!("  {delivered} messages before the deaths, which were known after {longest:?} at most"));
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+}
+
+/// Sends now and then for ever, or leaves at once.
+fn standing() {
+    let region = Region::attach(descriptor(0)).unwrap();
+    let mut producer = spsc::Ring::<u64>::open(&region, "r").unwrap().producer().unwrap();
+    if argument(0) == "leave" {
+        std::thread::sleep(Duration::from_millis(20));
+        return;
+    }
+    for number in 0.. {
+        if producer.push(number).is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(300));
+    }
+}
+
+fn one_who_leaves_is_news() {
+    for _ in 0..count(5, 50) {
+        let (region, other) = (region(), region());
+        let ring = spsc::Ring::<u64>::create(&region, "r", 8).unwrap();
+        let mut consumer = ring.consumer().unwrap();
+        let unset = event(&other, "e");
+        let child = Process::start("standing", &["leave"], &[region.descriptor().as_fd()]);
+        assert_eq!(select_timeout(&[&unset, &consumer], FOREVER), Ok(1));
+        assert_eq!(consumer.try_pop(), Err(TryPopError::Disconnected));
+        child.finish();
+        assert_eq!((region.late_wakes(), other.late_wakes()), (0, 0));
+    }
+}
+
+/// How a child ends that may make no system call but the one by which it ends.
+fn end_of_hushed(what: &str) -> ExitStatus {
+    let mut child = Process::start("hushed", &[what], &[]);
+    let mut end = None;
+    until("the hushed child ends", || {
+        end = child.ended();
+        end.is_some()
+    });
+    end.unwrap()
+}
+
+fn no_call_where_nobody_sleeps() {
+    let end = end_of_hushed("nobody sleeps");
+    assert!(end.success(), "a call was made where nobody sleeps: {end}");
+    // And that is because nobody does, not because nothing is looked at.
+    for what in ["the consumer slept", "somebody slept for the event"] {
+        let end = end_of_hushed(what);
+        assert_eq!(end.signal(), Some(libc::SIGSYS), "{what}: {end}");
+    }
+}
+
+fn hushed() {
+    let region = region();
+    let ring = spsc::Ring::<u64>::create(&region, "r", 8).unwrap();
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
+    let texts = bytes::Ring::create(&region, "b", 1024).unwrap();
+    let (mut text_producer, mut text_consumer) = (texts.producer().unwrap(), texts.consumer().unwrap());
+    let event = event(&region, "e");
+    let mut text = Vec::with_capacity(64);
+    let short = Duration::from_millis(1);
+    match argument(0).as_str() {
+        "the consumer slept" => assert!(select_timeout(&[&consumer], short).is_err()),
+        "somebody slept for the event" => assert!(!event.wait_timeout(short).unwrap()),
+        _ => {}
+    }
+    let mut turns = Select::new().wait_strategy(Wait::Spin);
+    // Whatever is made at first use is made now.
+    assert_eq!(turns.try_select(&[&consumer, &text_consumer]), None);
+    forbid_all_calls();
+    for number in 0..10_000 {
+        producer.try_push(number).unwrap_or_else(|_| end(2));
+        text_producer.try_push(b"as short as that").unwrap_or_else(|_| end(3));
+        event.set().unwrap_or_else(|_| end(4));
+        for _ in 0..2 {
+            match turns.select(&[&consumer, &text_consumer]) {
+                Ok(0) if consumer.try_pop() == Ok(number) => {}
+                Ok(1) => text_consumer.try_pop(&mut text).unwrap_or_else(|_| end(5)),
+                _ => end(6),
+            }
+        }
+        event.reset().unwrap_or_else(|_| end(7));
+    }
+    end(0)
+}
+
+/// From now on the kernel kills this process at any call but `exit`.
+fn forbid_all_calls() {
+    let instruction =
+        |code: u32, skip: u8, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: skip, k };
+    let mut program = [
+        // The number of the call lies at the beginning of what the filter sees.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_exit as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_KILL_PROCESS),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: numbers only; and a filter that is a live local.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter, 0, 0), 0);
+    }
+}
+
+fn end(code: i32) -> ! {
+    // SAFETY: takes a number only. Ends the only thread, and with it the process.
+    unsafe { libc::syscall(libc::SYS_exit, code) };
+    unreachable!("it has ended")
+}
