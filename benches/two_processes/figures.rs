@@ -278,7 +278,7 @@ impl Sides<'_> {
 
 /// The ring's figures, and those of the channels, each in a file of its own.
 fn all_figures() -> impl Iterator<Item = &'static Figure> {
-    FIGURES.iter().chain(&queues::FIGURES).chain(&crate::cell::FIGURES)
+    FIGURES.iter().chain(&queues::FIGURES).chain(&crate::cell::FIGURES).chain(&crate::topics::FIGURES)
 }
 
 /// A ratio, and the floor at which it was measured.
@@ -302,7 +302,7 @@ pub(crate) fn measure(
     filter: &str,
     cores: (usize, usize),
 ) -> Result<bool> {
-    let region = Region::create().size(32 << 20).memfd("two_processes")?;
+    let region = Region::create().size(64 << 20).memfd("two_processes")?;
     let shared = Shared::create(&region)?;
     let rings = Rings::new(&region, slots, true)?;
     let queues = Queues::new(&region, true, cores)?;

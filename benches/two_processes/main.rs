@@ -16,6 +16,7 @@ mod figures;
 mod messages;
 mod peer;
 mod queues;
+mod topics;
 mod wake_ups;
 
 use std::process::ExitCode;

@@ -185,6 +185,7 @@ pub(crate) struct Rings {
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
     pub(crate) cell: crate::cell::Ends,
+    pub(crate) topics: crate::topics::Topics,
 }
 
 /// What the second process can be asked to do.
@@ -220,6 +221,7 @@ impl Rings {
             large: Pair::new(region, "large", LARGE_SLOTS, first, spin)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
             cell: crate::cell::Ends::new(region, first)?,
+            topics: crate::topics::Topics::new(region, first)?,
         })
     }
 
@@ -239,7 +241,7 @@ impl Rings {
             task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
             task::BATCHES_SMALL => return self.small_batches.receive_batches(count).map(Some),
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
-            _ => return Ok(None),
+            _ => return self.topics.serve(task, count),
         }
         Ok(Some(0))
     }

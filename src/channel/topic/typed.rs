@@ -265,13 +265,10 @@ impl<T: Payload> Claim<'_, T> {
     /// Publishes it, waiting for room with every lossless subscriber as long as it takes.
     ///
     /// # Errors
-    /// See [`PublishError`]; it gives the claim back.
+    /// [`PublishError::Access`]: the claim is given up.
     #[inline]
-    pub fn publish(mut self) -> Result<(), PublishError<Self>> {
-        match self.raw.publish(None) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(super::with_claim(error, self)),
-        }
+    pub fn publish(mut self) -> Result<(), PublishError<()>> {
+        self.raw.publish(None)
     }
 
     /// The same, waiting at most `time`.
