@@ -8,7 +8,7 @@ use crate::figures::Figure;
 use crate::messages::{LARGE, LINE, Message};
 
 const TRIPS: u64 = 4_000;
-const STREAM: u64 = 10_000;
+const STREAM: u64 = 4_000;
 /// Room of a subscription by which single messages go there and back, and by which messages stream.
 const TRIP_DEPTH: usize = 8;
 const STREAM_DEPTH: usize = 64;
@@ -54,7 +54,7 @@ where
     fn ping(&mut self, count: u64) -> Result {
         for number in 0..count {
             self.tx.send([number; N])?;
-            let reply = self.rx.receive()?;
+            let reply = self.rx.pop()?;
             assert!(reply.iter().all(|&word| word == number), "a reply that was not asked for");
         }
         Ok(())
@@ -62,7 +62,7 @@ where
 
     fn pong(&mut self, count: u64) -> Result<u64> {
         for _ in 0..count {
-            let message = *self.rx.receive()?;
+            let message = self.rx.pop()?;
             self.tx.send(message)?;
         }
         Ok(0)

@@ -4,6 +4,7 @@
 #![allow(clippy::result_large_err)]
 
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -317,7 +318,7 @@ impl ByteSubscriber {
     /// See [`ReceiveError`]: all that was published is received before it is said that the publishers are gone.
     #[inline]
     pub fn receive(&self) -> Result<ByteLoan<'_>, ReceiveError> {
-        Ok(ByteLoan { raw: self.raw.receive(None)? })
+        self.take(None)
     }
 
     /// The same, waiting at most `time`.
@@ -325,7 +326,7 @@ impl ByteSubscriber {
     /// # Errors
     /// See [`ReceiveError`].
     pub fn receive_timeout(&self, time: Duration) -> Result<ByteLoan<'_>, ReceiveError> {
-        Ok(ByteLoan { raw: self.raw.receive(Instant::now().checked_add(time))? })
+        self.take(Instant::now().checked_add(time))
     }
 
     /// The next message, if there is one.
@@ -334,7 +335,16 @@ impl ByteSubscriber {
     /// See [`TryReceiveError`].
     #[inline]
     pub fn try_receive(&self) -> Result<ByteLoan<'_>, TryReceiveError> {
-        Ok(ByteLoan { raw: self.raw.try_receive()? })
+        let mut words = MaybeUninit::uninit();
+        let taken = self.raw.try_take(&mut words, None)?;
+        Ok(ByteLoan { raw: RawLoan::new(self.raw.common(), taken, words) })
+    }
+
+    #[inline]
+    fn take(&self, deadline: Option<Instant>) -> Result<ByteLoan<'_>, ReceiveError> {
+        let mut words = MaybeUninit::uninit();
+        let taken = self.raw.take(&mut words, None, deadline)?;
+        Ok(ByteLoan { raw: RawLoan::new(self.raw.common(), taken, words) })
     }
 }
 

@@ -1,5 +1,8 @@
 //! The publishing end, whatever the messages are.
 
+// The compiler thinks these too large to inline; out of line they cost copies of the message.
+#![allow(clippy::inline_always)]
+
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
@@ -80,8 +83,8 @@ impl RawPublisher {
     }
 
     /// Whether a message so short is to stand in the entries.
-    #[inline]
-    fn is_short(&self, length: usize) -> bool {
+    #[inline(always)]
+    pub(super) fn is_short(&self, length: usize) -> bool {
         let mapped = &self.shared.mapped;
         // Relaxed: a rule of thumb.
         length <= mapped.inline
@@ -192,19 +195,12 @@ impl RawPublisher {
     /// Publishes what was written at `place`, if there is room.
     #[inline]
     pub(super) fn try_deliver(&mut self, place: &Place, length: usize) -> Result<(), NotYet> {
-        // Lengths were checked by `place`.
-        #[allow(clippy::cast_possible_truncation)]
-        let length = length as u32;
-        match place {
-            Place::Short(words) => {
-                let words = &words[..(length as usize).div_ceil(8)];
-                self.enter(Descriptor { block: None, length }, words)
-            }
-            Place::Block(block, _) => self.enter(Descriptor { block: Some(*block), length }, &[]),
-        }
+        let (descriptor, words) = described(place, length);
+        self.enter(descriptor, words)
     }
 
-    #[inline]
+    /// Enters a message, if there is room.
+    #[inline(always)]
     fn enter(&mut self, descriptor: Descriptor, inline: &[u64]) -> Result<(), NotYet> {
         let shared = &*self.shared;
         let mapped = &shared.mapped;
@@ -240,7 +236,24 @@ impl RawPublisher {
         }
     }
 
-    /// The same, waiting for room.
+    /// Publishes a short message, waiting for room.
+    #[inline(always)]
+    pub(super) fn enter_until(
+        &mut self,
+        length: usize,
+        words: &[u64],
+        deadline: Option<Instant>,
+    ) -> Result<(), NotYet> {
+        // At most `SHORT` words.
+        #[allow(clippy::cast_possible_truncation)]
+        let descriptor = Descriptor { block: None, length: length as u32 };
+        match self.enter(descriptor, words) {
+            Ok(()) => Ok(()),
+            Err(not_yet) => self.wait_for_room(descriptor, words, deadline, not_yet),
+        }
+    }
+
+    /// Publishes what was written at `place`, waiting for room.
     #[inline]
     pub(super) fn deliver_until(
         &mut self,
@@ -250,19 +263,25 @@ impl RawPublisher {
     ) -> Result<(), NotYet> {
         match self.try_deliver(place, length) {
             Ok(()) => Ok(()),
-            Err(NotYet::Access(error)) => Err(NotYet::Access(error)),
-            Err(not_yet) => self.wait_for_room(place, length, deadline, not_yet),
+            Err(not_yet) => {
+                let (descriptor, words) = described(place, length);
+                self.wait_for_room(descriptor, words, deadline, not_yet)
+            }
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn wait_for_room(
         &mut self,
-        place: &Place,
-        length: usize,
+        descriptor: Descriptor,
+        words: &[u64],
         deadline: Option<Instant>,
         mut why: NotYet,
     ) -> Result<(), NotYet> {
+        if let NotYet::Access(_) = why {
+            return Err(why);
+        }
         let (shared, wait) = (self.shared.clone(), self.wait);
         let mapped = &shared.mapped;
         shared.counters().count(Counter::SendsWaited);
@@ -276,7 +295,7 @@ impl RawPublisher {
             if blocked && !subscriptions::unclean(mapped) {
                 return None;
             }
-            match self.try_deliver(place, length) {
+            match self.enter(descriptor, words) {
                 Ok(()) => Some(Ok(())),
                 Err(NotYet::Access(error)) => Some(Err(NotYet::Access(error))),
                 Err(not_yet) => {
@@ -292,6 +311,18 @@ impl RawPublisher {
         let event = mapped.publishers_event();
         let found = event.wait_until(&*shared.inner, wait, deadline, condition, after_slice);
         found.unwrap_or(Err(NotYet::Turn))
+    }
+}
+
+/// The descriptor of a message at `place`, and its words if it is short.
+#[inline]
+fn described(place: &Place, length: usize) -> (Descriptor, &[u64]) {
+    // Lengths were checked by `place`.
+    #[allow(clippy::cast_possible_truncation)]
+    let length = length as u32;
+    match place {
+        Place::Short(words) => (Descriptor { block: None, length }, &words[..(length as usize).div_ceil(8)]),
+        Place::Block(block, _) => (Descriptor { block: Some(*block), length }, &[]),
     }
 }
 

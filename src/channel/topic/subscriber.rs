@@ -1,6 +1,10 @@
 //! The subscribing end, whatever the messages are.
 
+// The compiler thinks these too large to inline; out of line they cost copies of the message.
+#![allow(clippy::inline_always)]
+
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,14 +12,14 @@ use std::time::{Duration, Instant};
 use super::error::{JoinError, ReceiveError, TryReceiveError};
 use super::publisher::SHORT;
 use super::shared::Shared;
-use crate::atomic::{AtomicU32, Ordering, spin_hint};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering, spin_hint};
 use crate::layout::counters::Counter;
 use crate::layout::owner::Owner;
 use crate::region::AccessError;
 use crate::ring::cache;
 use crate::ring::role_words::Peer;
 use crate::ring::topic::subscriptions::{self, Policy, Taken, Taking};
-use crate::ring::topic::{Backing, pool, turn};
+use crate::ring::topic::{Backing, INLINE, pool, turn};
 use crate::sync::eventcount::AfterSlice;
 use crate::sync::wait::Wait;
 
@@ -23,8 +27,6 @@ use crate::sync::wait::Wait;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Looks at the message alone before anything else is asked, the clock included.
 const FIRST_LOOKS: u32 = 256;
-/// A message whose descriptor says what cannot be.
-const CORRUPT: AccessError = AccessError::Corrupt;
 
 /// What a subscriber and its loans share.
 #[derive(Debug)]
@@ -100,30 +102,35 @@ impl RawSubscriber {
         self.common.shared.forked() || self.ready() || self.gone().is_some()
     }
 
-    /// The next message, if there is one.
-    #[inline]
-    pub(super) fn try_receive(&self) -> Result<RawLoan<'_>, TryReceiveError> {
-        if let Some(loan) = self.next()? {
-            return Ok(loan);
+    /// Takes the next message, if there is one; one of `exactly` so many bytes, if that is given. A short one is
+    /// copied into `words`; a block is held from now on.
+    #[inline(always)]
+    pub(super) fn try_take(
+        &self,
+        words: &mut Words,
+        exactly: Option<usize>,
+    ) -> Result<Taken, TryReceiveError> {
+        match self.next(words, exactly)? {
+            Some(taken) => Ok(taken),
+            None => self.why_none(words, exactly),
         }
-        self.why_none()
     }
 
     #[cold]
-    fn why_none(&self) -> Result<RawLoan<'_>, TryReceiveError> {
+    fn why_none(&self, words: &mut Words, exactly: Option<usize>) -> Result<Taken, TryReceiveError> {
         let gone = self.gone();
         // Looked again after the roles: all that was published before they were given up comes first.
         if gone.is_some()
-            && let Some(loan) = self.next()?
+            && let Some(taken) = self.next(words, exactly)?
         {
-            return Ok(loan);
+            return Ok(taken);
         }
         self.common.shared.counters().count(Counter::Empty);
         Err(gone.unwrap_or(TryReceiveError::Empty))
     }
 
-    #[inline]
-    fn next(&self) -> Result<Option<RawLoan<'_>>, TryReceiveError> {
+    #[inline(always)]
+    fn next(&self, words: &mut Words, exactly: Option<usize>) -> Result<Option<Taken>, TryReceiveError> {
         let Common { shared, loans, .. } = &self.common;
         if shared.forked() {
             return Err(AccessError::Forked.into());
@@ -133,63 +140,94 @@ impl RawSubscriber {
             return Err(TryReceiveError::TooManyLoans { max: shared.mapped.loans });
         }
         let mut taking = self.taking.get();
-        let mut words = [0; SHORT];
-        let taken = taking.take(&shared.mapped, &mut words);
+        let overwriting = taking.overwriting();
+        let fits = |length: usize| exactly.unwrap_or(length) == length;
+        let taken = taking.take(&shared.mapped, |entry, descriptor| {
+            let length = descriptor.length as usize;
+            if fits(length) && length <= shared.mapped.inline {
+                copy(&entry[INLINE..], words, exactly.unwrap_or(length), overwriting);
+            }
+        });
         self.taking.set(taking);
         let Some(taken) = taken else { return Ok(None) };
         shared.notify_publishers();
-        let content = if taken.descriptor.block.is_some() {
-            // Relaxed: a figure of this process.
-            loans.fetch_add(1, Ordering::Relaxed);
-            let held = Held { common: &self.common, taken };
-            let payload = shared.mapped.payload(taken.descriptor).ok_or(CORRUPT)?;
-            Content::Block { payload, _held: held }
-        } else if taken.descriptor.length as usize <= shared.mapped.inline {
-            Content::Short(words)
-        } else {
-            return Err(CORRUPT.into());
+        let length = taken.descriptor.length as usize;
+        let good = match taken.descriptor.block {
+            Some(_) => {
+                // Relaxed: a figure of this process.
+                loans.fetch_add(1, Ordering::Relaxed);
+                shared.mapped.payload(taken.descriptor).is_some()
+            }
+            None => length <= shared.mapped.inline,
         };
-        Ok(Some(RawLoan { content, taken }))
-    }
-
-    /// The next message, waiting for it.
-    #[inline]
-    pub(super) fn receive(&self, deadline: Option<Instant>) -> Result<RawLoan<'_>, ReceiveError> {
-        if let Some(loan) = self.next()? {
-            return Ok(loan);
+        if good && fits(length) {
+            return Ok(Some(taken));
         }
-        self.wait_for_message(deadline)
+        self.common.give_back(taken);
+        Err(AccessError::Corrupt.into())
     }
 
-    #[inline(never)]
-    fn wait_for_message(&self, deadline: Option<Instant>) -> Result<RawLoan<'_>, ReceiveError> {
+    /// Takes the next message, waiting for it.
+    #[inline(always)]
+    pub(super) fn take(
+        &self,
+        words: &mut Words,
+        exactly: Option<usize>,
+        deadline: Option<Instant>,
+    ) -> Result<Taken, ReceiveError> {
+        match self.next(words, exactly)? {
+            Some(taken) => Ok(taken),
+            None => self.wait_and_take(words, exactly, deadline),
+        }
+    }
+
+    #[inline]
+    fn wait_and_take(
+        &self,
+        words: &mut Words,
+        exactly: Option<usize>,
+        deadline: Option<Instant>,
+    ) -> Result<Taken, ReceiveError> {
         let shared = &self.common.shared;
         let taking = self.taking.get();
         let entry = shared.mapped.entry_address(taking.index, taking.position());
+        let two_lines = shared.mapped.inline > 40;
         for _ in 0..FIRST_LOOKS {
-            if shared.mapped.inline > 40 {
+            if two_lines {
                 // Both lines of the entry travel at once.
                 cache::will_read(entry.wrapping_add(64));
             }
-            if self.ready()
-                && let Some(loan) = self.next()?
+            if taking.ready(&shared.mapped)
+                && let Some(taken) = self.next(words, exactly)?
             {
-                return Ok(loan);
+                return Ok(taken);
             }
             spin_hint();
         }
+        self.sleep_and_take(words, exactly, deadline)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sleep_and_take(
+        &self,
+        words: &mut Words,
+        exactly: Option<usize>,
+        deadline: Option<Instant>,
+    ) -> Result<Taken, ReceiveError> {
+        let shared = &self.common.shared;
         shared.counters().count(Counter::ReceivesWaited);
         let condition = || {
             if self.ready() {
-                return match self.next() {
-                    Ok(Some(loan)) => Some(Ok(loan)),
+                return match self.next(words, exactly) {
+                    Ok(Some(taken)) => Some(Ok(taken)),
                     Ok(None) => None,
                     Err(error) => Some(Err(error.into())),
                 };
             }
             let gone = self.gone()?;
             // Looked again after the roles, as above.
-            Some(self.next().and_then(|loan| loan.ok_or(gone)).map_err(ReceiveError::from))
+            Some(self.next(words, exactly).and_then(|taken| taken.ok_or(gone)).map_err(ReceiveError::from))
         };
         let after_slice = || {
             shared.examine();
@@ -198,6 +236,48 @@ impl RawSubscriber {
         let event = shared.mapped.subscribers_event();
         let found = event.wait_until(&*shared.inner, self.wait, deadline, condition, after_slice);
         found.unwrap_or(Err(ReceiveError::TimedOut))
+    }
+}
+
+/// Room for a short message.
+pub(super) type Words = MaybeUninit<[u64; SHORT]>;
+
+/// Copies `length` bytes, which both have, out of an entry.
+#[inline(always)]
+fn copy(from: &[AtomicU64], to: &mut Words, length: usize, overwriting: bool) {
+    let to: *mut u64 = to.as_mut_ptr().cast();
+    if overwriting {
+        for (at, word) in from.iter().take(length.div_ceil(8)).enumerate() {
+            // SAFETY: an entry has no more words than `Words` (see `MAX_INLINE`).
+            unsafe { to.add(at).write(word.load(Ordering::Relaxed)) };
+        }
+    } else {
+        // SAFETY: the stamp (Acquire) says that the payload is there; nobody writes to the entry before the cursor
+        // has moved on, which comes after. Both have room for so many bytes, and are different memory.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr().cast::<u8>(), to.cast(), length) };
+    }
+}
+
+impl Common {
+    /// Ends the hold of what was taken, if it is in a block.
+    #[inline]
+    pub(super) fn give_back(&self, taken: Taken) {
+        let Self { shared, index, loans, .. } = self;
+        let Some(block) = taken.descriptor.block else { return };
+        if shared.forked() {
+            return;
+        }
+        pool::give_back(&shared.mapped, block, *index);
+        // One less, in the façade's operations. Release: a loan that ends on another thread is given back before
+        // another is lent.
+        loans.fetch_add(u32::MAX, Ordering::Release);
+        shared.notify_publishers();
+    }
+
+    /// The payload of what was taken, if it is in a block.
+    #[inline]
+    pub(super) fn payload(&self, taken: Taken) -> Option<NonNull<u8>> {
+        self.shared.mapped.payload(taken.descriptor)
     }
 }
 
@@ -211,41 +291,14 @@ impl Drop for RawSubscriber {
     }
 }
 
-/// A hold on a block, given back when dropped.
-#[derive(Debug)]
-struct Held<'a> {
-    common: &'a Common,
-    taken: Taken,
-}
-
-impl Drop for Held<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        let Common { shared, index, loans, .. } = self.common;
-        if shared.forked() {
-            return;
-        }
-        if let Some(block) = self.taken.descriptor.block {
-            pool::give_back(&shared.mapped, block, *index);
-        }
-        // Release: a loan that is dropped on another thread is given back before another is lent.
-        // One less, in the façade's operations.
-        loans.fetch_add(u32::MAX, Ordering::Release);
-        shared.notify_publishers();
-    }
-}
-
-#[derive(Debug)]
-enum Content<'a> {
-    Short([u64; SHORT]),
-    Block { payload: NonNull<u8>, _held: Held<'a> },
-}
-
-/// A message that was received.
+/// A message that was received. A block is given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct RawLoan<'a> {
-    content: Content<'a>,
+    common: &'a Common,
     taken: Taken,
+    /// `None`: in `words`.
+    payload: Option<NonNull<u8>>,
+    words: Words,
 }
 
 // SAFETY: the pointer is to a block that nobody writes to as long as the loan holds it, and the count of loans is
@@ -254,13 +307,18 @@ unsafe impl Send for RawLoan<'_> {}
 // SAFETY: as above; through a shared reference it can only be read.
 unsafe impl Sync for RawLoan<'_> {}
 
-impl RawLoan<'_> {
+impl<'a> RawLoan<'a> {
+    #[inline(always)]
+    pub(super) fn new(common: &'a Common, taken: Taken, words: Words) -> Self {
+        Self { common, taken, payload: common.payload(taken), words }
+    }
+
     /// Where the message is; [`Self::length`] bytes of it.
     #[inline]
     pub(super) fn pointer(&self) -> *const u8 {
-        match &self.content {
-            Content::Short(words) => words.as_ptr().cast(),
-            Content::Block { payload, .. } => payload.as_ptr(),
+        match self.payload {
+            None => self.words.as_ptr().cast(),
+            Some(payload) => payload.as_ptr(),
         }
     }
 
@@ -275,5 +333,12 @@ impl RawLoan<'_> {
 
     pub(super) fn missed(&self) -> u64 {
         self.taken.missed
+    }
+}
+
+impl Drop for RawLoan<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.common.give_back(self.taken);
     }
 }

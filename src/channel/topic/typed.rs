@@ -2,9 +2,12 @@
 
 // The claim comes back in the error.
 #![allow(clippy::result_large_err)]
+// The compiler thinks these too large to inline; out of line they cost copies of the message.
+#![allow(clippy::inline_always)]
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,16 +16,17 @@ use super::error::{
     JoinError, LoanError, PublishError, ReceiveError, TryLoanError, TryPublishError, TryReceiveError,
 };
 use super::options::{Content, Options};
-use super::publisher::{Place, RawClaim, RawPublisher, not_at_once, not_in_time};
+use super::publisher::{NotYet, Place, RawClaim, RawPublisher, SHORT, not_at_once, not_in_time};
 use super::shared::{How, Kind, Shared};
-use super::subscriber::{RawLoan, RawSubscriber};
+use super::subscriber::{RawLoan, RawSubscriber, Words};
 use super::{Policy, state};
 use crate::Region;
 use crate::atomic::AtomicU32;
 use crate::inspect::Counts;
 use crate::layout::topic::MAX_ALIGN;
 use crate::payload::Payload;
-use crate::region::{AccessError, ObjectError};
+use crate::region::ObjectError;
+use crate::ring::topic::subscriptions::Taken;
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
@@ -154,8 +158,20 @@ impl<T: Payload> Publisher<T> {
         self.send_until(value, Instant::now().checked_add(time))
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_until(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PublishError<T>> {
+        if self.raw.is_short(size_of::<T>()) {
+            let words = short(value);
+            let length = size_of::<T>();
+            return match self.raw.enter_until(length, &words[..length.div_ceil(8)], deadline) {
+                Ok(()) => Ok(()),
+                Err(why) => Err(not_sent(why, value)),
+            };
+        }
+        self.send_block(value, deadline)
+    }
+
+    fn send_block(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PublishError<T>> {
         let mut place = match self.raw.place_until(size_of::<T>(), deadline) {
             Ok(place) => place,
             Err(LoanError::Access(error)) => return Err(PublishError::Access(error, value)),
@@ -166,10 +182,7 @@ impl<T: Payload> Publisher<T> {
             Ok(()) => Ok(()),
             Err(why) => {
                 self.raw.abandon(&place);
-                Err(match not_in_time(why) {
-                    PublishError::Access(error, ()) => PublishError::Access(error, value),
-                    _ => PublishError::TimedOut(value),
-                })
+                Err(not_sent(why, value))
             }
         }
     }
@@ -240,6 +253,26 @@ impl<T: Payload> fmt::Debug for Publisher<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").finish_non_exhaustive()
     }
+}
+
+#[cold]
+fn not_sent<T>(why: NotYet, value: T) -> PublishError<T> {
+    match not_in_time(why) {
+        PublishError::Access(error, ()) => PublishError::Access(error, value),
+        _ => PublishError::TimedOut(value),
+    }
+}
+
+/// A short value as words; what is behind it is zero.
+#[inline(always)]
+fn short<T: Payload>(value: T) -> [u64; SHORT] {
+    let mut words = [0; SHORT];
+    let length = size_of::<T>().min(size_of_val(&words));
+    // SAFETY: so many bytes are in both; a `T` has no padding.
+    unsafe {
+        std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), words.as_mut_ptr().cast(), length)
+    };
+    words
 }
 
 #[inline]
@@ -344,7 +377,7 @@ impl<T: Payload> Subscriber<T> {
     /// See [`ReceiveError`]: all that was published is received before it is said that the publishers are gone.
     #[inline]
     pub fn receive(&self) -> Result<Loan<'_, T>, ReceiveError> {
-        Self::checked(self.raw.receive(None)?).map_err(Into::into)
+        self.receive_until(None)
     }
 
     /// The same, waiting at most `time`.
@@ -352,7 +385,14 @@ impl<T: Payload> Subscriber<T> {
     /// # Errors
     /// See [`ReceiveError`].
     pub fn receive_timeout(&self, time: Duration) -> Result<Loan<'_, T>, ReceiveError> {
-        Self::checked(self.raw.receive(Instant::now().checked_add(time))?).map_err(Into::into)
+        self.receive_until(Instant::now().checked_add(time))
+    }
+
+    #[inline]
+    fn receive_until(&self, deadline: Option<Instant>) -> Result<Loan<'_, T>, ReceiveError> {
+        let mut words = MaybeUninit::uninit();
+        let taken = self.raw.take(&mut words, Some(size_of::<T>()), deadline)?;
+        Ok(self.lend(taken, words))
     }
 
     /// The next message, if there is one.
@@ -361,16 +401,58 @@ impl<T: Payload> Subscriber<T> {
     /// See [`TryReceiveError`].
     #[inline]
     pub fn try_receive(&self) -> Result<Loan<'_, T>, TryReceiveError> {
-        Self::checked(self.raw.try_receive()?).map_err(Into::into)
+        let mut words = MaybeUninit::uninit();
+        let taken = self.raw.try_take(&mut words, Some(size_of::<T>()))?;
+        Ok(self.lend(taken, words))
     }
 
+    #[inline(always)]
+    fn lend(&self, taken: Taken, words: Words) -> Loan<'_, T> {
+        Loan { raw: RawLoan::new(self.raw.common(), taken, words), _payload: PhantomData }
+    }
+
+    /// Copies the next message out, waiting for it as long as it takes.
+    ///
+    /// # Errors
+    /// See [`ReceiveError`].
+    #[inline(always)]
+    pub fn pop(&self) -> Result<T, ReceiveError> {
+        let mut words = MaybeUninit::uninit();
+        let taken = self.raw.take(&mut words, Some(size_of::<T>()), None)?;
+        Ok(self.copy(taken, &words))
+    }
+
+    /// The same, waiting at most `time`.
+    ///
+    /// # Errors
+    /// See [`ReceiveError`].
+    pub fn pop_timeout(&self, time: Duration) -> Result<T, ReceiveError> {
+        let mut words = MaybeUninit::uninit();
+        let deadline = Instant::now().checked_add(time);
+        let taken = self.raw.take(&mut words, Some(size_of::<T>()), deadline)?;
+        Ok(self.copy(taken, &words))
+    }
+
+    /// Copies the next message out, if there is one.
+    ///
+    /// # Errors
+    /// See [`TryReceiveError`].
     #[inline]
-    fn checked(raw: RawLoan<'_>) -> Result<Loan<'_, T>, AccessError> {
-        if raw.length() == size_of::<T>() {
-            Ok(Loan { raw, _payload: PhantomData })
-        } else {
-            Err(AccessError::Corrupt)
-        }
+    pub fn try_pop(&self) -> Result<T, TryReceiveError> {
+        let mut words = MaybeUninit::uninit();
+        let taken = self.raw.try_take(&mut words, Some(size_of::<T>()))?;
+        Ok(self.copy(taken, &words))
+    }
+
+    #[inline(always)]
+    fn copy(&self, taken: Taken, words: &Words) -> T {
+        let common = self.raw.common();
+        let from =
+            common.payload(taken).map_or(words.as_ptr().cast(), |payload| payload.as_ptr().cast_const());
+        // SAFETY: as in `Loan::deref`: that many bytes are there, aligned, and nobody writes to them now.
+        let value = unsafe { from.cast::<T>().read() };
+        common.give_back(taken);
+        value
     }
 }
 
@@ -403,7 +485,7 @@ impl<T: Payload> Deref for Loan<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: a short message is a copy within the loan, aligned by 8 as such types are. A block bears this
-        // subscriber's bit, so nobody writes to it before the loan ends; `checked` saw that it has the right
+        // subscriber's bit, so nobody writes to it before the loan ends; `take` saw that it has the right
         // length, and every bit pattern is a `T`.
         unsafe { &*self.raw.pointer().cast::<T>() }
     }

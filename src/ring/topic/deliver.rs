@@ -16,6 +16,8 @@
 //!   cursor itself, so that it can be told who did.
 
 #![forbid(unsafe_code)]
+// Of a short message, the number of words is known where it is published: out of line they would be counted.
+#![allow(clippy::inline_always)]
 
 use super::{Backing, DESCRIPTOR, Descriptor, Entries, Head, INLINE, NUMBER, STAMP, bits, everybody, pool};
 use crate::atomic::{AtomicU64, Ordering, compiler_fence};
@@ -53,7 +55,7 @@ impl Delivering {
 
     /// Enters a message into all subscriptions. `inline` is its payload unless that is in a block, which
     /// must be one that `me` claimed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn publish(
         &mut self,
         backing: &impl Backing,
@@ -148,7 +150,7 @@ fn done(backing: &impl Backing, number: u64, descriptor: Descriptor) {
 }
 
 /// Writes an entry but for its stamp.
-#[inline]
+#[inline(always)]
 fn write(entry: &[AtomicU64], number: u64, descriptor: Descriptor, inline: &[u64]) {
     // Relaxed, all: the stamp that follows is stored with Release. One who evicts may write while the
     // subscriber reads: that one's compare-and-swap on the cursor then fails, and it forgets what it read.
@@ -160,7 +162,7 @@ fn write(entry: &[AtomicU64], number: u64, descriptor: Descriptor, inline: &[u64
 }
 
 /// Puts a message into a subscription that has room at `tail`.
-#[inline]
+#[inline(always)]
 fn put(
     backing: &impl Backing,
     subscription: usize,

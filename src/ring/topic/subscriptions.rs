@@ -1,11 +1,11 @@
 //! Coming, taking messages, and going.
 
 #![forbid(unsafe_code)]
+// As in `deliver`.
+#![allow(clippy::inline_always)]
 
-use super::{
-    Backing, DESCRIPTOR, Descriptor, Entries, Head, INLINE, NUMBER, STAMP, bits, everybody, pool, turn,
-};
-use crate::atomic::Ordering;
+use super::{Backing, DESCRIPTOR, Descriptor, Entries, Head, NUMBER, STAMP, bits, everybody, pool, turn};
+use crate::atomic::{AtomicU64, Ordering};
 use crate::layout::owner::{self, Owner};
 use crate::layout::spsc::role;
 
@@ -204,9 +204,20 @@ impl Taking {
         backing.cursor(self.index).load(Ordering::Acquire)
     }
 
-    /// Takes the next message. A short payload is copied into `inline`; a block is held from now on.
+    /// Whether publishers may take what is queued away, even while it is being copied.
     #[inline]
-    pub(crate) fn take(&mut self, backing: &impl Backing, inline: &mut [u64]) -> Option<Taken> {
+    pub(crate) fn overwriting(&self) -> bool {
+        self.overwriting
+    }
+
+    /// Takes the next message: `copy` is shown its entry, and is to copy a short payload out. A block is held from
+    /// now on. Where publishers overwrite, `copy` may see the words change, and be called again.
+    #[inline(always)]
+    pub(crate) fn take(
+        &mut self,
+        backing: &impl Backing,
+        mut copy: impl FnMut(&[AtomicU64], Descriptor),
+    ) -> Option<Taken> {
         for _ in 0..TRIES {
             let entry = backing.entry(Entries::Of(self.index), self.position);
             // Acquire: pairs with the Release in `put`.
@@ -221,13 +232,10 @@ impl Taking {
             let descriptor = Descriptor::from_word(entry[DESCRIPTOR].load(Ordering::Relaxed));
             let number = entry[NUMBER].load(Ordering::Relaxed).wrapping_sub(1);
             if descriptor.block.is_none() {
-                let words = (descriptor.length as usize).div_ceil(8);
-                for (to, from) in inline.iter_mut().zip(&entry[INLINE..]).take(words) {
-                    *to = from.load(Ordering::Relaxed);
-                }
+                copy(entry, descriptor);
             }
-            let (from, to) =
-                (self.position << 1 | self.parity, self.position.wrapping_add(1) << 1 | self.parity);
+            let from = self.position << 1 | self.parity;
+            let to = self.position.wrapping_add(1) << 1 | self.parity;
             let cursor = backing.cursor(self.index);
             if self.overwriting {
                 // Release: pairs with the Acquire in `look` and `evict`: our reads come before. Acquire on
