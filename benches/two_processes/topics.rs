@@ -70,20 +70,25 @@ where
 
     /// Only one word is touched, where it lies.
     fn ping_in_place(&mut self, count: u64) -> Result {
+        let mut last = None;
         for number in 0..count {
             let mut claim = self.tx.loan()?;
             claim[0] = number;
             claim.publish()?;
-            assert_eq!(self.rx.receive()?[0], number, "a reply that was not asked for");
+            // The last reply goes back while the next one is waited for.
+            drop(last.take());
+            let reply = self.rx.receive()?;
+            assert_eq!(reply[0], number, "a reply that was not asked for");
+            last = Some(reply);
         }
         Ok(())
     }
 
     fn pong_in_place(&mut self, count: u64) -> Result<u64> {
         for _ in 0..count {
-            let number = self.rx.receive()?[0];
+            let message = self.rx.receive()?;
             let mut claim = self.tx.loan()?;
-            claim[0] = number;
+            claim[0] = message[0];
             claim.publish()?;
         }
         Ok(0)
@@ -152,7 +157,7 @@ pub(crate) struct Topics {
 
 impl Topics {
     pub(crate) fn new(region: &Region, first: bool) -> Result<Self> {
-        let few = Options::new(TRIP_DEPTH).subscribers(1).loans(1).blocks(4);
+        let few = Options::new(TRIP_DEPTH).subscribers(1).loans(2).blocks(6);
         Ok(Self {
             short: Pair::new(region, "short", &Options::new(TRIP_DEPTH), first)?,
             block: Pair::new(region, "block", &Options::new(TRIP_DEPTH).inline(0), first)?,

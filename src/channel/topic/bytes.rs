@@ -336,15 +336,15 @@ impl ByteSubscriber {
     #[inline]
     pub fn try_receive(&self) -> Result<ByteLoan<'_>, TryReceiveError> {
         let mut words = MaybeUninit::uninit();
-        let taken = self.raw.try_take(&mut words, None)?;
-        Ok(ByteLoan { raw: RawLoan::new(self.raw.common(), taken, words) })
+        let got = self.raw.try_take(&mut words, None)?;
+        Ok(ByteLoan { raw: RawLoan::new(self.raw.common(), got, words) })
     }
 
     #[inline]
     fn take(&self, deadline: Option<Instant>) -> Result<ByteLoan<'_>, ReceiveError> {
         let mut words = MaybeUninit::uninit();
-        let taken = self.raw.take(&mut words, None, deadline)?;
-        Ok(ByteLoan { raw: RawLoan::new(self.raw.common(), taken, words) })
+        let got = self.raw.take(&mut words, None, deadline)?;
+        Ok(ByteLoan { raw: RawLoan::new(self.raw.common(), got, words) })
     }
 }
 

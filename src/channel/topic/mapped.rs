@@ -12,6 +12,7 @@ use crate::layout::topic::{
 };
 use crate::layout::{OBJECT_ALIGN, round_up};
 use crate::region::{Memory, Object};
+use crate::ring::cache;
 use crate::ring::members::Members;
 use crate::ring::topic::{Backing, Descriptor, Entries, Head};
 use crate::sync::eventcount::EventCount;
@@ -192,6 +193,12 @@ impl Mapped {
         Some((class.offset + u64::from(block - class.first) * class.stride, class))
     }
 
+    /// The class of a block that exists.
+    #[inline]
+    pub(super) fn class_of(&self, block: u32) -> usize {
+        self.classes().iter().rposition(|class| class.first <= block).unwrap_or(0)
+    }
+
     /// The first byte of a block's payload, if the block exists and has room for `length` bytes.
     #[inline]
     pub(super) fn payload(&self, descriptor: Descriptor) -> Option<NonNull<u8>> {
@@ -284,6 +291,12 @@ impl Backing for Mapped {
         // SAFETY: as in `word64`: the masked index is below the number of entries, and an entry has room for so
         // many words.
         unsafe { std::slice::from_raw_parts(first.as_ptr(), words) }
+    }
+    #[inline]
+    fn will_read(&self, descriptor: Descriptor) {
+        if let Some(payload) = self.payload(descriptor) {
+            cache::will_read(payload.as_ptr());
+        }
     }
     #[inline]
     fn classes(&self) -> usize {

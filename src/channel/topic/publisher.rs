@@ -3,6 +3,7 @@
 // The compiler thinks these too large to inline; out of line they cost copies of the message.
 #![allow(clippy::inline_always)]
 
+use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use crate::layout::counters::Counter;
 use crate::layout::owner::Owner;
 use crate::layout::topic::MAX_CLASSES;
 use crate::region::AccessError;
+use crate::ring::cache;
 use crate::ring::topic::deliver::{Delivering, NoRoom};
 use crate::ring::topic::{Backing, Descriptor, Head, pool, subscriptions, turn};
 use crate::sync::eventcount::AfterSlice;
@@ -45,15 +47,15 @@ pub(super) struct RawPublisher {
     delivering: Delivering,
     /// Where to look for a free block of each class.
     next: [u32; MAX_CLASSES],
+    /// Where a short message is written, before it is copied into the entries.
+    words: Box<UnsafeCell<[u64; SHORT]>>,
 }
 
-/// Where a message is written.
-#[derive(Debug)]
-pub(super) enum Place {
-    /// Here, to be copied into the entries.
-    Short([u64; SHORT]),
-    /// In a block.
-    Block(u32, NonNull<u8>),
+/// Where a message is written: a block, or the publisher's own words.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    block: Option<u32>,
+    pub(super) payload: NonNull<u8>,
 }
 
 impl RawPublisher {
@@ -75,6 +77,7 @@ impl RawPublisher {
             wait: Wait::default(),
             delivering,
             next: [0; MAX_CLASSES],
+            words: Box::new(UnsafeCell::new([0; SHORT])),
         })
     }
 
@@ -99,14 +102,18 @@ impl RawPublisher {
             return Err(AccessError::Forked.into());
         }
         if self.is_short(length) {
-            return Ok(Place::Short([0; SHORT]));
+            return Ok(self.own());
         }
         match self.block(length) {
-            Err(TryLoanError::TooLarge { .. }) if length <= self.shared.mapped.inline => {
-                Ok(Place::Short([0; SHORT]))
-            }
+            Err(TryLoanError::TooLarge { .. }) if length <= self.shared.mapped.inline => Ok(self.own()),
             other => other,
         }
+    }
+
+    /// The publisher's own words.
+    fn own(&mut self) -> Place {
+        let words = NonNull::new(self.words.get()).expect("a box is somewhere");
+        Place { block: None, payload: words.cast() }
     }
 
     fn block(&mut self, length: usize) -> Result<Place, TryLoanError> {
@@ -131,7 +138,7 @@ impl RawPublisher {
             });
         let block = found.ok_or(TryLoanError::NoBlock)?;
         let payload = mapped.payload(Descriptor { block: Some(block), length: descriptor_length });
-        Ok(Place::Block(block, payload.ok_or(AccessError::Corrupt)?))
+        Ok(Place { block: Some(block), payload: payload.ok_or(AccessError::Corrupt)? })
     }
 
     /// Commits more blocks of a class if there are any; and whoever is gone shall hold none.
@@ -185,8 +192,8 @@ impl RawPublisher {
 
     /// Gives a place up.
     pub(super) fn abandon(&self, place: &Place) {
-        if let (Place::Block(block, _), false) = (place, self.shared.forked()) {
-            pool::abandon(&self.shared.mapped, *block);
+        if let (Some(block), false) = (place.block, self.shared.forked()) {
+            pool::abandon(&self.shared.mapped, block);
             self.shared.counters().count(Counter::Aborted);
             self.shared.notify_publishers();
         }
@@ -195,8 +202,15 @@ impl RawPublisher {
     /// Publishes what was written at `place`, if there is room.
     #[inline]
     pub(super) fn try_deliver(&mut self, place: &Place, length: usize) -> Result<(), NotYet> {
-        let (descriptor, words) = described(place, length);
-        self.enter(descriptor, words)
+        // Lengths were checked by `place`.
+        #[allow(clippy::cast_possible_truncation)]
+        let descriptor = Descriptor { block: place.block, length: length as u32 };
+        if place.block.is_some() {
+            return self.enter(descriptor, &[]);
+        }
+        // SAFETY: who writes there has the claim, which is in this call now.
+        let words = unsafe { *self.words.get() };
+        self.enter(descriptor, &words[..length.div_ceil(8)])
     }
 
     /// Enters a message, if there is room.
@@ -221,6 +235,9 @@ impl RawPublisher {
         }
         // Those who wait for the turn.
         shared.wake(mapped.publishers_event());
+        if let Some(block) = descriptor.block {
+            self.ask_for_next(block);
+        }
         match result {
             Ok(delivered) => {
                 if delivered.lost != 0 {
@@ -233,6 +250,20 @@ impl RawPublisher {
                 Err(NotYet::Full(subscription, cursor))
             }
             Err(NoRoom::Corrupt) => Err(NotYet::Access(AccessError::Corrupt)),
+        }
+    }
+
+    /// Asks for the lines of the block that will most likely be claimed next.
+    #[inline]
+    fn ask_for_next(&self, block: u32) {
+        let mapped = &self.shared.mapped;
+        let class = mapped.class_of(block);
+        let blocks = mapped.blocks_of(class);
+        let next =
+            blocks.start + if blocks.start + self.next[class] < blocks.end { self.next[class] } else { 0 };
+        if let Some(payload) = mapped.payload(Descriptor { block: Some(next), length: 0 }) {
+            cache::take_line(payload.as_ptr().wrapping_sub(64));
+            cache::take_line(payload.as_ptr());
         }
     }
 
@@ -264,7 +295,12 @@ impl RawPublisher {
         match self.try_deliver(place, length) {
             Ok(()) => Ok(()),
             Err(not_yet) => {
-                let (descriptor, words) = described(place, length);
+                // As in `try_deliver`.
+                #[allow(clippy::cast_possible_truncation)]
+                let descriptor = Descriptor { block: place.block, length: length as u32 };
+                // SAFETY: as in `try_deliver`.
+                let words = unsafe { *self.words.get() };
+                let words = if place.block.is_some() { &[] } else { &words[..length.div_ceil(8)] };
                 self.wait_for_room(descriptor, words, deadline, not_yet)
             }
         }
@@ -314,18 +350,6 @@ impl RawPublisher {
     }
 }
 
-/// The descriptor of a message at `place`, and its words if it is short.
-#[inline]
-fn described(place: &Place, length: usize) -> (Descriptor, &[u64]) {
-    // Lengths were checked by `place`.
-    #[allow(clippy::cast_possible_truncation)]
-    let length = length as u32;
-    match place {
-        Place::Short(words) => (Descriptor { block: None, length }, &words[..(length as usize).div_ceil(8)]),
-        Place::Block(block, _) => (Descriptor { block: Some(*block), length }, &[]),
-    }
-}
-
 impl Drop for RawPublisher {
     fn drop(&mut self) {
         if !self.shared.forked() {
@@ -343,7 +367,8 @@ pub(super) struct RawClaim<'a> {
     published: bool,
 }
 
-// SAFETY: the pointer is to a block that the claim has to itself; whoever has the claim may write there.
+// SAFETY: the pointer is to a block, or to the publisher's words, which the claim has to itself; whoever has the claim
+// may write there.
 unsafe impl Send for RawClaim<'_> {}
 // SAFETY: through a shared reference it can only be read.
 unsafe impl Sync for RawClaim<'_> {}
@@ -356,18 +381,12 @@ impl<'a> RawClaim<'a> {
     /// Where the message is; `length` bytes of it.
     #[inline]
     pub(super) fn pointer(&self) -> *const u8 {
-        match &self.place {
-            Place::Short(words) => words.as_ptr().cast(),
-            Place::Block(_, payload) => payload.as_ptr(),
-        }
+        self.place.payload.as_ptr()
     }
 
     #[inline]
     pub(super) fn pointer_mut(&mut self) -> *mut u8 {
-        match &mut self.place {
-            Place::Short(words) => words.as_mut_ptr().cast(),
-            Place::Block(_, payload) => payload.as_ptr(),
-        }
+        self.place.payload.as_ptr()
     }
 
     pub(super) fn try_publish(&mut self) -> Result<(), TryPublishError<()>> {

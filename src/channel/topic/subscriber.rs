@@ -3,7 +3,7 @@
 // The compiler thinks these too large to inline; out of line they cost copies of the message.
 #![allow(clippy::inline_always)]
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -34,14 +34,17 @@ pub(super) struct Common {
     pub(super) shared: Arc<Shared>,
     me: Owner,
     index: usize,
-    /// Loans of blocks that are out.
-    loans: AtomicU32,
+    /// Loans of blocks that were ever given back.
+    returned: AtomicU32,
 }
 
 #[derive(Debug)]
 pub(super) struct RawSubscriber {
     common: Common,
-    taking: Cell<Taking>,
+    /// Used in place by one call at a time: a `Cell` would copy it out and in, which costs more than the rest.
+    taking: UnsafeCell<Taking>,
+    /// Loans of blocks that were ever lent.
+    lent: Cell<u32>,
     pub(super) wait: Wait,
 }
 
@@ -60,9 +63,18 @@ impl RawSubscriber {
                 turn::give_back(mapped.turn());
                 shared.notify_publishers();
                 if let Some(taking) = joined {
-                    let common =
-                        Common { shared: shared.clone(), me, index: taking.index, loans: AtomicU32::new(0) };
-                    return Ok(Self { common, taking: Cell::new(taking), wait: Wait::default() });
+                    let common = Common {
+                        shared: shared.clone(),
+                        me,
+                        index: taking.index,
+                        returned: AtomicU32::new(0),
+                    };
+                    return Ok(Self {
+                        common,
+                        taking: UnsafeCell::new(taking),
+                        lent: Cell::new(0),
+                        wait: Wait::default(),
+                    });
                 }
                 if swept {
                     return Err(JoinError::TooManySubscribers { max: mapped.subscribers() });
@@ -85,7 +97,9 @@ impl RawSubscriber {
     /// Whether a message is there.
     #[inline]
     pub(super) fn ready(&self) -> bool {
-        self.taking.get().ready(&self.common.shared.mapped)
+        // SAFETY: this handle is used by one thread at a time (it is not `Sync`), and `next`, the only one to change
+        // what is in there, calls nobody that would come back to this handle.
+        unsafe { &*self.taking.get() }.ready(&self.common.shared.mapped)
     }
 
     /// What has become of the publishers, if all are gone.
@@ -105,11 +119,7 @@ impl RawSubscriber {
     /// Takes the next message, if there is one; one of `exactly` so many bytes, if that is given. A short one is
     /// copied into `words`; a block is held from now on.
     #[inline(always)]
-    pub(super) fn try_take(
-        &self,
-        words: &mut Words,
-        exactly: Option<usize>,
-    ) -> Result<Taken, TryReceiveError> {
+    pub(super) fn try_take(&self, words: &mut Words, exactly: Option<usize>) -> Result<Got, TryReceiveError> {
         match self.next(words, exactly)? {
             Some(taken) => Ok(taken),
             None => self.why_none(words, exactly),
@@ -117,7 +127,7 @@ impl RawSubscriber {
     }
 
     #[cold]
-    fn why_none(&self, words: &mut Words, exactly: Option<usize>) -> Result<Taken, TryReceiveError> {
+    fn why_none(&self, words: &mut Words, exactly: Option<usize>) -> Result<Got, TryReceiveError> {
         let gone = self.gone();
         // Looked again after the roles: all that was published before they were given up comes first.
         if gone.is_some()
@@ -130,16 +140,17 @@ impl RawSubscriber {
     }
 
     #[inline(always)]
-    fn next(&self, words: &mut Words, exactly: Option<usize>) -> Result<Option<Taken>, TryReceiveError> {
-        let Common { shared, loans, .. } = &self.common;
+    fn next(&self, words: &mut Words, exactly: Option<usize>) -> Result<Option<Got>, TryReceiveError> {
+        let Common { shared, returned, .. } = &self.common;
         if shared.forked() {
             return Err(AccessError::Forked.into());
         }
-        // Relaxed: only this handle's owner adds to it.
-        if loans.load(Ordering::Relaxed) >= shared.mapped.loans {
+        // Acquire: pairs with the Release in `give_back`, on whatever thread that was.
+        if self.lent.get().wrapping_sub(returned.load(Ordering::Acquire)) >= shared.mapped.loans {
             return Err(TryReceiveError::TooManyLoans { max: shared.mapped.loans });
         }
-        let mut taking = self.taking.get();
+        // SAFETY: as in `ready`; no other reference lives meanwhile.
+        let taking = unsafe { &mut *self.taking.get() };
         let overwriting = taking.overwriting();
         let fits = |length: usize| exactly.unwrap_or(length) == length;
         let taken = taking.take(&shared.mapped, |entry, descriptor| {
@@ -148,20 +159,19 @@ impl RawSubscriber {
                 copy(&entry[INLINE..], words, exactly.unwrap_or(length), overwriting);
             }
         });
-        self.taking.set(taking);
         let Some(taken) = taken else { return Ok(None) };
         shared.notify_publishers();
         let length = taken.descriptor.length as usize;
-        let good = match taken.descriptor.block {
+        let payload = match taken.descriptor.block {
             Some(_) => {
-                // Relaxed: a figure of this process.
-                loans.fetch_add(1, Ordering::Relaxed);
-                shared.mapped.payload(taken.descriptor).is_some()
+                self.lent.set(self.lent.get().wrapping_add(1));
+                shared.mapped.payload(taken.descriptor)
             }
-            None => length <= shared.mapped.inline,
+            None => None,
         };
+        let good = payload.is_some() || (taken.descriptor.block.is_none() && length <= shared.mapped.inline);
         if good && fits(length) {
-            return Ok(Some(taken));
+            return Ok(Some(Got { taken, payload }));
         }
         self.common.give_back(taken);
         Err(AccessError::Corrupt.into())
@@ -174,22 +184,21 @@ impl RawSubscriber {
         words: &mut Words,
         exactly: Option<usize>,
         deadline: Option<Instant>,
-    ) -> Result<Taken, ReceiveError> {
-        match self.next(words, exactly)? {
-            Some(taken) => Ok(taken),
-            None => self.wait_and_take(words, exactly, deadline),
+    ) -> Result<Got, ReceiveError> {
+        loop {
+            if let Some(got) = self.next(words, exactly)? {
+                return Ok(got);
+            }
+            self.wait_for_message(deadline)?;
         }
     }
 
-    #[inline]
-    fn wait_and_take(
-        &self,
-        words: &mut Words,
-        exactly: Option<usize>,
-        deadline: Option<Instant>,
-    ) -> Result<Taken, ReceiveError> {
+    #[cold]
+    #[inline(never)]
+    fn wait_for_message(&self, deadline: Option<Instant>) -> Result<(), ReceiveError> {
         let shared = &self.common.shared;
-        let taking = self.taking.get();
+        // SAFETY: as in `ready`; copied, since this is a loop.
+        let taking = unsafe { *self.taking.get() };
         let entry = shared.mapped.entry_address(taking.index, taking.position());
         let two_lines = shared.mapped.inline > 40;
         for _ in 0..FIRST_LOOKS {
@@ -197,37 +206,19 @@ impl RawSubscriber {
                 // Both lines of the entry travel at once.
                 cache::will_read(entry.wrapping_add(64));
             }
-            if taking.ready(&shared.mapped)
-                && let Some(taken) = self.next(words, exactly)?
-            {
-                return Ok(taken);
+            if taking.ready(&shared.mapped) {
+                return Ok(());
             }
             spin_hint();
         }
-        self.sleep_and_take(words, exactly, deadline)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn sleep_and_take(
-        &self,
-        words: &mut Words,
-        exactly: Option<usize>,
-        deadline: Option<Instant>,
-    ) -> Result<Taken, ReceiveError> {
-        let shared = &self.common.shared;
         shared.counters().count(Counter::ReceivesWaited);
         let condition = || {
-            if self.ready() {
-                return match self.next(words, exactly) {
-                    Ok(Some(taken)) => Some(Ok(taken)),
-                    Ok(None) => None,
-                    Err(error) => Some(Err(error.into())),
-                };
+            if taking.ready(&shared.mapped) {
+                return Some(Ok(()));
             }
             let gone = self.gone()?;
-            // Looked again after the roles, as above.
-            Some(self.next(words, exactly).and_then(|taken| taken.ok_or(gone)).map_err(ReceiveError::from))
+            // Looked again after the roles: all that was published before they were given up comes first.
+            Some(if taking.ready(&shared.mapped) { Ok(()) } else { Err(gone.into()) })
         };
         let after_slice = || {
             shared.examine();
@@ -262,22 +253,15 @@ impl Common {
     /// Ends the hold of what was taken, if it is in a block.
     #[inline]
     pub(super) fn give_back(&self, taken: Taken) {
-        let Self { shared, index, loans, .. } = self;
+        let Self { shared, index, returned, .. } = self;
         let Some(block) = taken.descriptor.block else { return };
         if shared.forked() {
             return;
         }
         pool::give_back(&shared.mapped, block, *index);
-        // One less, in the façade's operations. Release: a loan that ends on another thread is given back before
-        // another is lent.
-        loans.fetch_add(u32::MAX, Ordering::Release);
+        // Release: pairs with the Acquire in `next`.
+        returned.fetch_add(1, Ordering::Release);
         shared.notify_publishers();
-    }
-
-    /// The payload of what was taken, if it is in a block.
-    #[inline]
-    pub(super) fn payload(&self, taken: Taken) -> Option<NonNull<u8>> {
-        self.shared.mapped.payload(taken.descriptor)
     }
 }
 
@@ -289,6 +273,13 @@ impl Drop for RawSubscriber {
             shared.notify_publishers();
         }
     }
+}
+
+/// What was taken, and where its payload is, if that is in a block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Got {
+    pub(super) taken: Taken,
+    pub(super) payload: Option<NonNull<u8>>,
 }
 
 /// A message that was received. A block is given back when it is dropped.
@@ -309,8 +300,8 @@ unsafe impl Sync for RawLoan<'_> {}
 
 impl<'a> RawLoan<'a> {
     #[inline(always)]
-    pub(super) fn new(common: &'a Common, taken: Taken, words: Words) -> Self {
-        Self { common, taken, payload: common.payload(taken), words }
+    pub(super) fn new(common: &'a Common, got: Got, words: Words) -> Self {
+        Self { common, taken: got.taken, payload: got.payload, words }
     }
 
     /// Where the message is; [`Self::length`] bytes of it.

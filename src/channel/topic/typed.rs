@@ -18,7 +18,7 @@ use super::error::{
 use super::options::{Content, Options};
 use super::publisher::{NotYet, Place, RawClaim, RawPublisher, SHORT, not_at_once, not_in_time};
 use super::shared::{How, Kind, Shared};
-use super::subscriber::{RawLoan, RawSubscriber, Words};
+use super::subscriber::{Got, RawLoan, RawSubscriber, Words};
 use super::{Policy, state};
 use crate::Region;
 use crate::atomic::AtomicU32;
@@ -26,7 +26,6 @@ use crate::inspect::Counts;
 use crate::layout::topic::MAX_ALIGN;
 use crate::payload::Payload;
 use crate::region::ObjectError;
-use crate::ring::topic::subscriptions::Taken;
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
@@ -161,9 +160,8 @@ impl<T: Payload> Publisher<T> {
     #[inline(always)]
     fn send_until(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PublishError<T>> {
         if self.raw.is_short(size_of::<T>()) {
-            let words = short(value);
-            let length = size_of::<T>();
-            return match self.raw.enter_until(length, &words[..length.div_ceil(8)], deadline) {
+            let short = Short::new(value);
+            return match self.raw.enter_until(size_of::<T>(), short.words(), deadline) {
                 Ok(()) => Ok(()),
                 Err(why) => Err(not_sent(why, value)),
             };
@@ -172,12 +170,12 @@ impl<T: Payload> Publisher<T> {
     }
 
     fn send_block(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PublishError<T>> {
-        let mut place = match self.raw.place_until(size_of::<T>(), deadline) {
+        let place = match self.raw.place_until(size_of::<T>(), deadline) {
             Ok(place) => place,
             Err(LoanError::Access(error)) => return Err(PublishError::Access(error, value)),
             Err(error) => return Err(PublishError::Loan(error, value)),
         };
-        write(&mut place, value);
+        write(place, value);
         match self.raw.deliver_until(&place, size_of::<T>(), deadline) {
             Ok(()) => Ok(()),
             Err(why) => {
@@ -192,12 +190,12 @@ impl<T: Payload> Publisher<T> {
     /// # Errors
     /// See [`TryPublishError`]; it gives the value back.
     pub fn try_send(&mut self, value: T) -> Result<(), TryPublishError<T>> {
-        let mut place = match self.raw.place(size_of::<T>()) {
+        let place = match self.raw.place(size_of::<T>()) {
             Ok(place) => place,
             Err(TryLoanError::Access(error)) => return Err(TryPublishError::Access(error, value)),
             Err(error) => return Err(TryPublishError::Loan(error, value)),
         };
-        write(&mut place, value);
+        write(place, value);
         match self.raw.try_deliver(&place, size_of::<T>()) {
             Ok(()) => Ok(()),
             Err(why) => {
@@ -263,28 +261,38 @@ fn not_sent<T>(why: NotYet, value: T) -> PublishError<T> {
     }
 }
 
-/// A short value as words; what is behind it is zero.
-#[inline(always)]
-fn short<T: Payload>(value: T) -> [u64; SHORT] {
-    let mut words = [0; SHORT];
-    let length = size_of::<T>().min(size_of_val(&words));
-    // SAFETY: so many bytes are in both; a `T` has no padding.
-    unsafe {
-        std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), words.as_mut_ptr().cast(), length)
-    };
-    words
+/// A short value as words; what is behind it in the last one is zero.
+struct Short(MaybeUninit<[u64; SHORT]>, usize);
+
+impl Short {
+    #[inline(always)]
+    fn new<T: Payload>(value: T) -> Self {
+        let mut words = MaybeUninit::<[u64; SHORT]>::uninit();
+        let count = size_of::<T>().div_ceil(8).min(SHORT);
+        let length = size_of::<T>().min(8 * SHORT);
+        let first: *mut u64 = words.as_mut_ptr().cast();
+        if count > 0 {
+            // SAFETY: below `SHORT`.
+            unsafe { first.add(count - 1).write(0) };
+        }
+        // SAFETY: so many bytes are in both; a `T` has no padding.
+        unsafe { std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), first.cast(), length) };
+        Self(words, count)
+    }
+
+    #[inline(always)]
+    fn words(&self) -> &[u64] {
+        // SAFETY: `new` wrote all of these.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.1) }
+    }
 }
 
 #[inline]
-fn write<T: Payload>(place: &mut Place, value: T) {
-    let to: *mut u8 = match place {
-        Place::Short(words) => words.as_mut_ptr().cast(),
-        Place::Block(_, payload) => payload.as_ptr(),
-    };
+fn write<T: Payload>(place: Place, value: T) {
     // SAFETY: the place is for `size_of::<T>()` bytes, and this publisher's alone until it is published. A block's
     // payload is aligned by 64; a short one by 8, which only types of no greater alignment have (see
     // `Options::plan`).
-    unsafe { to.cast::<T>().write(value) };
+    unsafe { place.payload.cast::<T>().write(value) };
 }
 
 /// A message that is being written in place. Nothing is published unless it is [published](Self::publish).
@@ -391,8 +399,8 @@ impl<T: Payload> Subscriber<T> {
     #[inline]
     fn receive_until(&self, deadline: Option<Instant>) -> Result<Loan<'_, T>, ReceiveError> {
         let mut words = MaybeUninit::uninit();
-        let taken = self.raw.take(&mut words, Some(size_of::<T>()), deadline)?;
-        Ok(self.lend(taken, words))
+        let got = self.raw.take(&mut words, Some(size_of::<T>()), deadline)?;
+        Ok(self.lend(got, words))
     }
 
     /// The next message, if there is one.
@@ -402,13 +410,13 @@ impl<T: Payload> Subscriber<T> {
     #[inline]
     pub fn try_receive(&self) -> Result<Loan<'_, T>, TryReceiveError> {
         let mut words = MaybeUninit::uninit();
-        let taken = self.raw.try_take(&mut words, Some(size_of::<T>()))?;
-        Ok(self.lend(taken, words))
+        let got = self.raw.try_take(&mut words, Some(size_of::<T>()))?;
+        Ok(self.lend(got, words))
     }
 
     #[inline(always)]
-    fn lend(&self, taken: Taken, words: Words) -> Loan<'_, T> {
-        Loan { raw: RawLoan::new(self.raw.common(), taken, words), _payload: PhantomData }
+    fn lend(&self, got: Got, words: Words) -> Loan<'_, T> {
+        Loan { raw: RawLoan::new(self.raw.common(), got, words), _payload: PhantomData }
     }
 
     /// Copies the next message out, waiting for it as long as it takes.
@@ -418,8 +426,8 @@ impl<T: Payload> Subscriber<T> {
     #[inline(always)]
     pub fn pop(&self) -> Result<T, ReceiveError> {
         let mut words = MaybeUninit::uninit();
-        let taken = self.raw.take(&mut words, Some(size_of::<T>()), None)?;
-        Ok(self.copy(taken, &words))
+        let got = self.raw.take(&mut words, Some(size_of::<T>()), None)?;
+        Ok(self.copy(got, &words))
     }
 
     /// The same, waiting at most `time`.
@@ -429,8 +437,8 @@ impl<T: Payload> Subscriber<T> {
     pub fn pop_timeout(&self, time: Duration) -> Result<T, ReceiveError> {
         let mut words = MaybeUninit::uninit();
         let deadline = Instant::now().checked_add(time);
-        let taken = self.raw.take(&mut words, Some(size_of::<T>()), deadline)?;
-        Ok(self.copy(taken, &words))
+        let got = self.raw.take(&mut words, Some(size_of::<T>()), deadline)?;
+        Ok(self.copy(got, &words))
     }
 
     /// Copies the next message out, if there is one.
@@ -440,18 +448,17 @@ impl<T: Payload> Subscriber<T> {
     #[inline]
     pub fn try_pop(&self) -> Result<T, TryReceiveError> {
         let mut words = MaybeUninit::uninit();
-        let taken = self.raw.try_take(&mut words, Some(size_of::<T>()))?;
-        Ok(self.copy(taken, &words))
+        let got = self.raw.try_take(&mut words, Some(size_of::<T>()))?;
+        Ok(self.copy(got, &words))
     }
 
     #[inline(always)]
-    fn copy(&self, taken: Taken, words: &Words) -> T {
+    fn copy(&self, got: Got, words: &Words) -> T {
         let common = self.raw.common();
-        let from =
-            common.payload(taken).map_or(words.as_ptr().cast(), |payload| payload.as_ptr().cast_const());
+        let from = got.payload.map_or(words.as_ptr().cast(), |payload| payload.as_ptr().cast_const());
         // SAFETY: as in `Loan::deref`: that many bytes are there, aligned, and nobody writes to them now.
         let value = unsafe { from.cast::<T>().read() };
-        common.give_back(taken);
+        common.give_back(got.taken);
         value
     }
 }

@@ -79,6 +79,8 @@ pub(crate) trait Backing {
     fn history(&self) -> u64;
     /// The words of the entry that `position` falls on.
     fn entry(&self, of: Entries, position: u64) -> &[AtomicU64];
+    /// A hint: the payload of a message in a block will be read soon.
+    fn will_read(&self, _: Descriptor) {}
     /// How many size classes there are.
     fn classes(&self) -> usize;
     /// The numbers of a class's blocks, those included that are not committed.

@@ -231,8 +231,9 @@ impl Taking {
             // compare-and-swap below fails.
             let descriptor = Descriptor::from_word(entry[DESCRIPTOR].load(Ordering::Relaxed));
             let number = entry[NUMBER].load(Ordering::Relaxed).wrapping_sub(1);
-            if descriptor.block.is_none() {
-                copy(entry, descriptor);
+            match descriptor.block {
+                None => copy(entry, descriptor),
+                Some(_) => backing.will_read(descriptor),
             }
             let from = self.position << 1 | self.parity;
             let to = self.position.wrapping_add(1) << 1 | self.parity;
