@@ -221,6 +221,68 @@ fn a_slow_subscriber_holds_its_depth_and_its_loans_and_no_more() {
     assert_eq!(held(&region), 0, "even what it leaked");
 }
 
+/// Publishers at full speed overwrite what a subscriber is about to copy: nothing torn, and the count is exact.
+#[test]
+fn overwriting_at_full_speed_tears_nothing() {
+    fn run<const N: usize>()
+    where
+        [u64; N]: allmende::Payload,
+    {
+        let region = region();
+        let topic = Topic::<[u64; N]>::create(&region, "t", &Options::new(2)).unwrap();
+        let subscriber = topic.subscriber_with(Policy::OverwriteOldest, 0).unwrap();
+        let mut publisher = topic.publisher().unwrap();
+        const MESSAGES: u64 = 100_000;
+        std::thread::scope(|scope| {
+            scope.spawn(move || (0..MESSAGES).for_each(|number| publisher.send([number; N]).unwrap()));
+            let mut next = 0;
+            while next < MESSAGES {
+                let loan = subscriber.receive().unwrap();
+                assert!(loan.iter().all(|&word| word == loan.number()), "torn");
+                assert_eq!(loan.number(), next + loan.missed());
+                next = loan.number() + 1;
+            }
+        });
+        drop(subscriber);
+        assert_eq!(held(&region), 0);
+    }
+    run::<13>();
+    run::<40>();
+}
+
+#[test]
+fn messages_can_be_copied_out() {
+    let region = region();
+    let small = Topic::<[u8; 13]>::create(&region, "s", &Options::new(4)).unwrap();
+    let large = Topic::<Big>::create(&region, "l", &Options::new(4)).unwrap();
+    let (mut tx, rx) = (small.publisher().unwrap(), small.subscriber().unwrap());
+    let (mut tx_large, rx_large) = (large.publisher().unwrap(), large.subscriber().unwrap());
+    refused!(rx.try_pop(), TryReceiveError::Empty);
+    refused!(rx.pop_timeout(SOON), ReceiveError::TimedOut);
+    for number in 0..20 {
+        tx.send([number; 13]).unwrap();
+        tx_large.send(big(number.into())).unwrap();
+        assert_eq!(rx.pop().unwrap(), [number; 13]);
+        assert_eq!(rx_large.try_pop().unwrap(), big(number.into()));
+        tx.loan().unwrap().publish().unwrap();
+        tx_large.loan().unwrap().publish().unwrap();
+        rx.try_pop().unwrap();
+        rx_large.pop_timeout(SOON).unwrap();
+    }
+    // What is aligned more strictly than entries are goes by blocks.
+    let wide = Topic::<u128>::create(&region, "w", &Options::new(4)).unwrap();
+    let (mut tx, rx) = (wide.publisher().unwrap(), wide.subscriber().unwrap());
+    tx.send(7 << 100).unwrap();
+    let loan = rx.receive().unwrap();
+    assert_eq!((*loan, std::ptr::from_ref(&*loan).addr() % 16), (7 << 100, 0));
+    // And what has no size goes by neither.
+    let signal = Topic::<()>::create(&region, "()", &Options::new(4)).unwrap();
+    let (mut tx, rx) = (signal.publisher().unwrap(), signal.subscriber().unwrap());
+    tx.send(()).unwrap();
+    rx.pop().unwrap();
+    refused!(rx.try_pop(), TryReceiveError::Empty);
+}
+
 #[test]
 fn blocks_run_out_and_come_back() {
     let region = region();

@@ -51,7 +51,7 @@ fn text(from: u64, number: u64) -> Vec<u8> {
         _ => 200 + mix(number) % 800,
     };
     let mut bytes: Vec<u8> = [from, number].iter().flat_map(|word| word.to_ne_bytes()).collect();
-    bytes.extend((16..length).map(|at| mix(from ^ number.wrapping_mul(1024) + at) as u8));
+    bytes.extend((16..length).map(|at| mix(from ^ (number.wrapping_mul(1024) + at)) as u8));
     bytes
 }
 
@@ -406,7 +406,7 @@ fn both_at_once() {
     while killed < kills() {
         while crew.len() < 4 {
             // Two of each.
-            let child = if crew.len() % 2 == 0 { "publisher" } else { "subscriber" };
+            let child = if crew.len().is_multiple_of(2) { "publisher" } else { "subscriber" };
             crew.push(start(child, killed * 8 + crew.len() as u64, &region));
         }
         let some = seen.received + random.below(300);

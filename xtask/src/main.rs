@@ -14,6 +14,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask test [PART…]             every kind of test, with a closing table
 cargo xtask mutate-orderings [--hot] weakens memory orderings one at a time; tests must notice
+  … --only PATH [MODELS]             those of files whose path contains this; runs models called like that
 
 Parts of `test`:
 ";
@@ -23,8 +24,12 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let good = match arguments.as_slice() {
         ["test", wanted @ ..] => suite::run(wanted),
-        ["mutate-orderings"] => mutate::run(false),
-        ["mutate-orderings", "--hot"] => mutate::run(true),
+        ["mutate-orderings"] => mutate::run(&mutate::Wanted::default()),
+        ["mutate-orderings", "--hot"] => mutate::run(&mutate::Wanted { hot: true, ..Default::default() }),
+        ["mutate-orderings", "--only", path] => mutate::run(&mutate::Wanted { path, ..Default::default() }),
+        ["mutate-orderings", "--only", path, models] => {
+            mutate::run(&mutate::Wanted { path, models, ..Default::default() })
+        }
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");
             for part in parts::PARTS {

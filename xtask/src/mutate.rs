@@ -60,8 +60,24 @@ enum Outcome {
     Survived,
 }
 
+/// Which files are weakened, and what must notice.
+pub(crate) struct Wanted<'a> {
+    /// Hot paths only.
+    pub(crate) hot: bool,
+    /// What the file's path must contain.
+    pub(crate) path: &'a str,
+    /// What the models' names must contain.
+    pub(crate) models: &'a str,
+}
+
+impl Default for Wanted<'_> {
+    fn default() -> Self {
+        Self { hot: false, path: "", models: FILTER }
+    }
+}
+
 /// Runs all mutants; whether enough were caught.
-pub(crate) fn run(hot_only: bool) -> Result<bool, String> {
+pub(crate) fn run(wanted: &Wanted<'_>) -> Result<bool, String> {
     let place = crate::target().join("mutants");
     let tree = place.join("tree");
     let shown = |error: io::Error| format!("the copy in {}: {error}", place.display());
@@ -72,7 +88,11 @@ pub(crate) fn run(hot_only: bool) -> Result<bool, String> {
     };
 
     println!("The models as they are:");
-    let bench = Bench { tree, traces: Traces::before().map_err(|error| error.to_string())? };
+    let bench = Bench {
+        tree,
+        models: wanted.models.to_owned(),
+        traces: Traces::before().map_err(|error| error.to_string())?,
+    };
     bench.build(false)?;
     let started = Instant::now();
     let ended = bench.test(None, false)?;
@@ -83,7 +103,8 @@ pub(crate) fn run(hot_only: bool) -> Result<bool, String> {
     let limit = Duration::from_mins(1).max(started.elapsed() * 5);
 
     let (mut caught, mut excused, mut survivors) = (0, 0, Vec::new());
-    for (file, _) in FILES.iter().filter(|(_, hot)| *hot || !hot_only) {
+    let is_wanted = |(file, hot): &&(&str, bool)| (*hot || !wanted.hot) && file.contains(wanted.path);
+    for (file, _) in FILES.iter().filter(is_wanted) {
         let path = bench.tree.join(file);
         let original = fs::read_to_string(&path).map_err(|error| format!("{file}: {error}"))?;
         for mutant in mutants(&original) {
@@ -133,6 +154,7 @@ fn conclude(caught: usize, excused: usize, survivors: &[String]) -> bool {
 /// The copy that is changed, and what its tests leave behind.
 struct Bench {
     tree: PathBuf,
+    models: String,
     traces: Traces,
 }
 
@@ -158,7 +180,7 @@ impl Bench {
 
     fn test(&self, limit: Option<Duration>, quiet: bool) -> Result<Ended, String> {
         let mut command = self.cargo_test();
-        command.arg(FILTER);
+        command.arg(&self.models);
         self.traces.mark(&mut command);
         let kill = || self.traces.kill_all();
         runner::run(command, limit, quiet, kill).map_err(|error| format!("cargo: {error}"))
