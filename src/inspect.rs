@@ -160,8 +160,13 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
                 consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
+        Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
         _ => ObjectState::Unknown,
     }
+}
+
+fn shared(state: Option<SharedState>) -> ObjectState {
+    state.map_or(ObjectState::Unknown, ObjectState::Shared)
 }
 
 /// The state of the mutex of that name; `None` where there is none.

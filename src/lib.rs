@@ -35,6 +35,7 @@
 //! | [`region`] | mapping, header, participants and whether they live, names, sweep |
 //! | [`sync`] | mutex, event, wait strategies |
 //! | [`ring`] | the rings: [`spsc`] (typed slots), [`bytes`] (messages of any length) |
+//! | [`channel`] | what processes talk by: [`Lanes`] |
 //! | [`worker`] | processes that are started with regions in hand |
 //! | [`inspect`] | the state of objects, for tools |
 //!
@@ -51,6 +52,8 @@ extern crate self as allmende;
 
 pub mod atomic;
 #[cfg(not(allmende_loom))]
+pub mod channel;
+#[cfg(not(allmende_loom))]
 pub mod inspect;
 pub mod layout;
 #[cfg(not(allmende_loom))]
@@ -66,6 +69,8 @@ pub mod worker;
 
 #[doc(inline)]
 pub use allmende_derive::payload;
+#[cfg(not(allmende_loom))]
+pub use channel::lanes::Lanes;
 #[cfg(not(allmende_loom))]
 pub use payload::Payload;
 #[cfg(not(allmende_loom))]

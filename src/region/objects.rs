@@ -84,6 +84,7 @@ impl Object {
             // Nobody holds an event; a flag that a dead sleeper left costs one needless wake-up.
             ObjectKind::Event => {}
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
+            ObjectKind::Lanes => crate::channel::lanes::sweep(memory, self, dead),
         }
     }
 }
@@ -132,6 +133,7 @@ fn minimum_length(object: &Object) -> Option<u64> {
         ObjectKind::Event => Some(OBJECT_ALIGN),
         ObjectKind::Spsc => crate::layout::spsc::slots_length(object.item_size, object.item_count),
         ObjectKind::Bytes => crate::layout::spsc::bytes_length(object.item_count),
+        ObjectKind::Lanes => crate::layout::lanes::length(object.parameters[0].into(), object.item_count),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod counters;
 pub mod error;
 #[cfg(not(allmende_loom))]
 mod habit;
+pub(crate) mod lanes;
 pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]
 mod model;
@@ -30,4 +31,4 @@ pub(crate) mod roles;
 #[cfg(not(allmende_loom))]
 pub mod spsc;
 #[cfg(not(allmende_loom))]
-mod waiting;
+pub(crate) mod waiting;

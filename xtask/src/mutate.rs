@@ -18,6 +18,7 @@ const FILES: &[(&str, bool)] = &[
     ("src/sync/eventcount.rs", true),
     ("src/ring/core.rs", true),
     ("src/ring/records.rs", true),
+    ("src/ring/lanes.rs", true),
     ("src/ring/role_words.rs", true),
     ("src/ring/roles.rs", false),
     ("src/sync/event.rs", false),
