@@ -26,23 +26,23 @@ const FLOOR_TRIPS: u64 = 2_000;
 const TRIPS: u64 = 4_000;
 const PARKED_TRIPS: u64 = 200;
 const ASLEEP_TRIPS: u64 = 50;
-const STREAM: u64 = 50_000;
+pub(crate) const STREAM: u64 = 50_000;
 const BATCHED: u64 = 200 * 256;
 
 /// Does one slice and says how many nanoseconds a message, or a round trip, took; not a number if it
 /// was disturbed.
-type Slice = fn(&mut Sides<'_>) -> Result<f64>;
+pub(crate) type Slice = fn(&mut Sides<'_>) -> Result<f64>;
 
-struct Figure {
-    name: &'static str,
-    ours: Slice,
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) ours: Slice,
     /// What it is held against; `None`: the floor.
-    theirs: Option<Slice>,
-    against: &'static str,
-    limit: f64,
+    pub(crate) theirs: Option<Slice>,
+    pub(crate) against: &'static str,
+    pub(crate) limit: f64,
 }
 
-const FIGURES: [Figure; 9] = [
+static FIGURES: [Figure; 9] = [
     Figure {
         name: "round trip, 56 B, spin",
         ours: |sides| sides.trips(task::RTT_SMALL, TRIPS, |rings| rings.small.ping(TRIPS)),
@@ -134,8 +134,13 @@ const FIGURES: [Figure; 9] = [
     },
 ];
 
+/// The rings' figures, then those of each channel, which stand in a file of their own.
+fn figures() -> impl Iterator<Item = &'static Figure> {
+    FIGURES.iter().chain(&crate::lanes::FIGURES)
+}
+
 /// The first side, with the second at its command.
-struct Sides<'a> {
+pub(crate) struct Sides<'a> {
     process: Control<'a>,
     thread: Control<'a>,
     rings: Rings,
@@ -212,7 +217,7 @@ impl Sides<'_> {
         Ok(each(&done, count))
     }
 
-    fn stream<const N: usize>(
+    pub(crate) fn stream<const N: usize>(
         &mut self,
         task: u64,
         count: u64,
@@ -277,17 +282,16 @@ pub(crate) fn measure(
         cores.0, cores.1
     );
     let mut all_well = true;
-    for (figure, kept) in FIGURES.iter().zip(kept).filter(|(_, kept)| !kept.is_empty()) {
+    for (figure, kept) in figures().zip(kept).filter(|(_, kept)| !kept.is_empty()) {
         all_well &= report(figure, kept, rounds);
     }
     Ok(all_well)
 }
 
 fn rounds_of(sides: &mut Sides<'_>, rounds: usize, filter: &str) -> Result<Vec<Vec<Kept>>> {
-    let mut kept: Vec<Vec<Kept>> = FIGURES.iter().map(|_| Vec::new()).collect();
+    let mut kept: Vec<Vec<Kept>> = figures().map(|_| Vec::new()).collect();
     for round in 0..WARM_UP + rounds {
-        for (figure, kept) in FIGURES.iter().zip(&mut kept).filter(|(figure, _)| figure.name.contains(filter))
-        {
+        for (figure, kept) in figures().zip(&mut kept).filter(|(figure, _)| figure.name.contains(filter)) {
             let mut floors = vec![sides.floor()?];
             let ours = (figure.ours)(sides)?;
             floors.push(sides.floor()?);

@@ -12,6 +12,7 @@
 
 mod control;
 mod figures;
+mod lanes;
 mod messages;
 mod peer;
 mod wake_ups;
