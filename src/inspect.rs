@@ -168,6 +168,7 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
             .and_then(|object| crate::channel::queue::state(region, &object))
             .map_or(ObjectState::Unknown, ObjectState::Shared),
         Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
+        Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
         _ => ObjectState::Unknown,
     }
 }

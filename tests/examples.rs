@@ -68,6 +68,17 @@ fn cell() {
 }
 
 #[test]
+fn lanes() {
+    let lines = lines("lanes", &[]);
+    assert_eq!(lines.len(), 9, "{lines:?}");
+    for name in ["ants", "bees", "cicadas"] {
+        let own: Vec<&String> = lines.iter().filter(|line| line.ends_with(name)).collect();
+        let numbers: Vec<&str> = own.iter().filter_map(|line| line.split(' ').nth(2)).collect();
+        assert_eq!(numbers, ["1", "2", "3"], "{lines:?}");
+    }
+}
+
+#[test]
 fn killed_holder() {
     let lines = lines("killed_holder", &[]);
     assert!(lines.iter().any(|line| line.contains("[70, 0]: the sum is 70")), "{lines:?}");

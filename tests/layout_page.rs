@@ -8,8 +8,19 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 10] =
-    ["mod", "header", "owner", "participant", "directory", "mutex", "spsc", "counters", "queue", "cell"];
+const MODULES: [&str; 11] = [
+    "mod",
+    "header",
+    "owner",
+    "participant",
+    "directory",
+    "mutex",
+    "spsc",
+    "counters",
+    "queue",
+    "cell",
+    "lanes",
+];
 
 /// The page as it ought to be: the modules' own head comments, one after the other.
 fn page() -> String {

@@ -27,7 +27,7 @@ const FLOOR_TRIPS: u64 = 2_000;
 const TRIPS: u64 = 4_000;
 const PARKED_TRIPS: u64 = 200;
 const ASLEEP_TRIPS: u64 = 50;
-const STREAM: u64 = 50_000;
+pub(crate) const STREAM: u64 = 50_000;
 const BATCHED: u64 = 200 * 256;
 
 /// Does one slice and says how many nanoseconds a message, or a round trip, took; not a number if it
@@ -135,6 +135,11 @@ static FIGURES: [Figure; 9] = [
     },
 ];
 
+/// The rings' figures, then those of each channel, which stand in a file of their own.
+fn figures() -> impl Iterator<Item = &'static Figure> {
+    FIGURES.iter().chain(&crate::lanes::FIGURES)
+}
+
 /// The first side, with the second at its command.
 pub(crate) struct Sides<'a> {
     process: Control<'a>,
@@ -226,7 +231,7 @@ impl Sides<'_> {
         Ok(each(&done, count))
     }
 
-    fn stream<const N: usize>(
+    pub(crate) fn stream<const N: usize>(
         &mut self,
         task: u64,
         count: u64,

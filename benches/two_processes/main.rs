@@ -13,6 +13,7 @@
 mod cell;
 mod control;
 mod figures;
+mod lanes;
 mod messages;
 mod peer;
 mod queues;

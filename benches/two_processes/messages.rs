@@ -185,6 +185,7 @@ pub(crate) struct Rings {
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
     pub(crate) cell: crate::cell::Ends,
+    pub(crate) lanes: crate::lanes::Ends,
 }
 
 /// What the second process can be asked to do.
@@ -203,6 +204,8 @@ pub(crate) mod task {
     pub(crate) const RTT_ASLEEP: u64 = 11;
     pub(crate) const FUTEX_ASLEEP: u64 = 12;
     pub(crate) const CELL_WRITE: u64 = 100;
+    pub(crate) const LANES_ONE: u64 = 13;
+    pub(crate) const LANES_MANY: u64 = 14;
 }
 
 impl Rings {
@@ -220,6 +223,7 @@ impl Rings {
             large: Pair::new(region, "large", LARGE_SLOTS, first, spin)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
             cell: crate::cell::Ends::new(region, first)?,
+            lanes: crate::lanes::Ends::new(region, first)?,
         })
     }
 
@@ -239,6 +243,8 @@ impl Rings {
             task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
             task::BATCHES_SMALL => return self.small_batches.receive_batches(count).map(Some),
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
+            task::LANES_ONE => return self.lanes.one.receive(count).map(Some),
+            task::LANES_MANY => return self.lanes.many.receive(count).map(Some),
             _ => return Ok(None),
         }
         Ok(Some(0))

@@ -6,4 +6,5 @@
 
 pub mod cell;
 mod copy;
+pub mod lanes;
 pub mod queue;

@@ -70,6 +70,8 @@ pub enum ObjectKind {
     Queue = 5,
     /// One value, of which the latest counts.
     Cell = 10,
+    /// Lanes of variable-length messages, many producers and one consumer.
+    Lanes = 6,
 }
 
 impl ObjectKind {
@@ -82,6 +84,7 @@ impl ObjectKind {
             4 => Self::Bytes,
             5 => Self::Queue,
             10 => Self::Cell,
+            6 => Self::Lanes,
             _ => return None,
         })
     }
@@ -95,6 +98,7 @@ impl ObjectKind {
             Self::Bytes => "byte ring",
             Self::Queue => "queue",
             Self::Cell => "cell",
+            Self::Lanes => "lanes",
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod cell;
 pub mod counters;
 pub mod directory;
 pub mod header;
+pub mod lanes;
 pub mod mutex;
 pub mod owner;
 pub mod participant;

@@ -87,6 +87,7 @@ impl Object {
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
             ObjectKind::Queue => crate::channel::queue::sweep(memory, self, dead),
             ObjectKind::Cell => crate::channel::cell::sweep(memory, self, dead),
+            ObjectKind::Lanes => crate::channel::lanes::sweep(memory, self, dead),
         }
     }
 }
@@ -149,6 +150,7 @@ fn minimum_length(object: &Object) -> Option<u64> {
             crate::layout::queue::length(object.item_size, object.item_count, object.parameters)
         }
         ObjectKind::Cell => crate::layout::cell::length(object.item_size, object.item_count),
+        ObjectKind::Lanes => crate::layout::lanes::length(object.parameters[0].into(), object.item_count),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod counters;
 pub mod error;
 #[cfg(not(allmende_loom))]
 mod habit;
+pub(crate) mod lanes;
 pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]
 mod model;

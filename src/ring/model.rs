@@ -1,6 +1,7 @@
 //! Models: both rings and their roles, in every interleaving, with a kill at any step.
 
 mod cell;
+mod lanes;
 mod mpmc;
 mod records;
 mod roles;

@@ -19,6 +19,7 @@ const FILES: &[(&str, bool)] = &[
     ("src/sync/wait_any.rs", true),
     ("src/ring/core.rs", true),
     ("src/ring/records.rs", true),
+    ("src/ring/lanes.rs", true),
     ("src/ring/role_words.rs", true),
     ("src/ring/mpmc.rs", true),
     ("src/ring/cell.rs", true),
