@@ -11,7 +11,7 @@ use crate::layout::spsc::{
     role,
 };
 use crate::layout::{OBJECT_ALIGN, mutex};
-use crate::region::{Liveness, ObjectInfo, ObjectKind};
+use crate::region::{Liveness, Object, ObjectInfo, ObjectKind, of_info};
 pub use crate::ring::counters::Counts;
 use crate::sync::eventcount::SLEEPERS;
 
@@ -160,8 +160,20 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
                 consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
+        Some(ObjectKind::Semaphore) => shared(region, object, crate::sync::semaphore::state),
         _ => ObjectState::Unknown,
     }
+}
+
+/// The state of an object of which its own module knows.
+fn shared(
+    region: &Region,
+    object: &ObjectInfo,
+    state: impl FnOnce(&Region, &Object) -> Option<SharedState>,
+) -> ObjectState {
+    of_info(&region.inner.memory, object)
+        .and_then(|object| state(region, &object))
+        .map_or(ObjectState::Unknown, ObjectState::Shared)
 }
 
 /// The state of the mutex of that name; `None` where there is none.

@@ -84,6 +84,7 @@ impl Object {
             // Nobody holds an event; a flag that a dead sleeper left costs one needless wake-up.
             ObjectKind::Event => {}
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
+            ObjectKind::Semaphore => crate::sync::semaphore::sweep(memory, self, dead),
         }
     }
 }
@@ -100,6 +101,12 @@ fn read_entry(memory: &Memory, index: u32) -> Option<Entry> {
         bytes.copy_from_slice(&memory.word64(base + word as u64 * 8).load(Ordering::Relaxed).to_ne_bytes());
     }
     Some(entry)
+}
+
+/// The object that `info` describes, if it is still one that can be used.
+pub(crate) fn of_info(memory: &Memory, info: &ObjectInfo) -> Option<Object> {
+    let entry = entries(memory).find(|entry| entry.offset == info.offset)?;
+    checked(memory, &entry)
 }
 
 fn entries(memory: &Memory) -> impl Iterator<Item = Entry> + '_ {
@@ -132,6 +139,7 @@ fn minimum_length(object: &Object) -> Option<u64> {
         ObjectKind::Event => Some(OBJECT_ALIGN),
         ObjectKind::Spsc => crate::layout::spsc::slots_length(object.item_size, object.item_count),
         ObjectKind::Bytes => crate::layout::spsc::bytes_length(object.item_count),
+        ObjectKind::Semaphore => crate::layout::semaphore::length(object.item_count),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Locks and events in a region, and the ways to wait for them.
 //!
-//! The algorithms (`robust_lock`, [`eventcount`]) know only atomics and a small platform trait, so
-//! that a model checker can run them; [`mutex`] and [`event`] put them into a region.
+//! The algorithms (`robust_lock`, `permits`, [`eventcount`]) know only atomics and a small platform
+//! trait, so that a model checker can run them; [`mutex`], [`semaphore`] and [`event`] put them into a
+//! region.
 
 #[cfg(not(allmende_loom))]
 pub mod event;
@@ -10,8 +11,12 @@ pub mod eventcount;
 pub(crate) mod model;
 #[cfg(not(allmende_loom))]
 pub mod mutex;
+pub(crate) mod permits;
+pub(crate) mod places;
 pub(crate) mod platform;
 pub(crate) mod robust_lock;
+#[cfg(not(allmende_loom))]
+pub mod semaphore;
 pub mod wait;
 #[cfg(not(allmende_loom))]
 pub mod waitable;
@@ -20,6 +25,8 @@ pub mod waitable;
 pub use event::Event;
 #[cfg(not(allmende_loom))]
 pub use mutex::{Mutex, MutexGuard};
+#[cfg(not(allmende_loom))]
+pub use semaphore::Semaphore;
 pub use wait::Wait;
 #[cfg(not(allmende_loom))]
 pub use waitable::Waitable;

@@ -5,6 +5,7 @@
 mod eventcount;
 pub(crate) mod kernel;
 mod lock;
+mod permits;
 
 use std::sync::Arc;
 

@@ -16,6 +16,8 @@ use crate::traces::Traces;
 const FILES: &[(&str, bool)] = &[
     ("src/sync/robust_lock.rs", true),
     ("src/sync/eventcount.rs", true),
+    ("src/sync/places.rs", true),
+    ("src/sync/permits.rs", true),
     ("src/ring/core.rs", true),
     ("src/ring/records.rs", true),
     ("src/ring/role_words.rs", true),
