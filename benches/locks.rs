@@ -5,7 +5,7 @@ mod ratio;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use allmende::{Mutex, Region, Semaphore};
+use allmende::{Mutex, Region, RwLock, Semaphore};
 use criterion::Criterion;
 use ratio::Contender;
 
@@ -21,6 +21,7 @@ fn main() {
     let region = Region::create().memfd("bench").expect("a region");
     let mutex = Mutex::<u64>::create(&region, "mutex", &0).expect("a mutex");
     let semaphore = Semaphore::create(&region, "semaphore", 4).expect("a semaphore");
+    let rwlock = RwLock::<u64>::create(&region, "rwlock", &0).expect("a lock");
     let mut contenders = [
         Contender::new("mutex: lock+unlock", |times| {
             repeat(times, || *black_box(&mutex).lock().expect("nobody died") += 1)
@@ -30,10 +31,18 @@ fn main() {
                 drop(black_box(black_box(&semaphore).acquire().expect("one is free")));
             })
         }),
+        Contender::new("rwlock: read", |times| {
+            repeat(times, || {
+                black_box(*black_box(&rwlock).read().expect("nobody died"));
+            })
+        }),
+        Contender::new("rwlock: write", |times| {
+            repeat(times, || *black_box(&rwlock).write().expect("nobody died") += 1)
+        }),
     ];
 
     if ratio::wanted() {
-        ratio::print("locks, no contention (the second ratio is to be 0.5 at the least)", &mut contenders);
+        ratio::print("locks, no contention (each ratio is to be 0.5 at the least)", &mut contenders);
     }
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("locks");

@@ -160,6 +160,7 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
                 consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
+        Some(ObjectKind::RwLock) => shared(region, object, crate::sync::rwlock::state),
         Some(ObjectKind::Semaphore) => shared(region, object, crate::sync::semaphore::state),
         _ => ObjectState::Unknown,
     }

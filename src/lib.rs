@@ -33,7 +33,7 @@
 //! | [`atomic`] | the façade over real and model-checked atomics |
 //! | [`layout`] | what lies in a region, byte by byte |
 //! | [`region`] | mapping, header, participants and whether they live, names, sweep |
-//! | [`sync`] | mutex, semaphore, event, wait strategies |
+//! | [`sync`] | mutex, rwlock, semaphore, event, wait strategies |
 //! | [`ring`] | the rings: [`spsc`] (typed slots), [`bytes`] (messages of any length) |
 //! | [`worker`] | processes that are started with regions in hand |
 //! | [`inspect`] | the state of objects, for tools |
@@ -74,6 +74,6 @@ pub use region::Region;
 pub use ring::{bytes, spsc};
 pub use sync::Wait;
 #[cfg(not(allmende_loom))]
-pub use sync::{Event, Mutex, MutexGuard, Semaphore};
+pub use sync::{Event, Mutex, MutexGuard, RwLock, Semaphore};
 #[cfg(not(allmende_loom))]
 pub use worker::Worker;

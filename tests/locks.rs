@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use allmende::inspect::{ObjectState, SharedState, state};
 use allmende::region::{AccessError, ObjectError};
 use allmende::sync::Waitable;
+use allmende::sync::rwlock::RwLockError;
 use allmende::sync::semaphore::AcquireError;
-use allmende::{Event, Region, Semaphore, Wait};
+use allmende::{Event, Region, RwLock, Semaphore, Wait};
 use proptest::prelude::*;
 
 const SOON: Duration = Duration::from_millis(10);
@@ -251,4 +252,167 @@ proptest! {
             prop_assert_eq!(semaphore.available(), free);
         }
     }
+}
+
+#[test]
+fn many_read_or_one_writes() {
+    let region = region();
+    let lock = RwLock::<u64>::create(&region, "value", &7).unwrap();
+    let other = Region::attach(region.descriptor()).unwrap();
+    let theirs = RwLock::<u64>::open(&other, "value").unwrap();
+    let (one, two) = (lock.read().unwrap(), lock.try_read().unwrap());
+    let three = theirs.read_timeout(SOON).unwrap();
+    assert_eq!((*one, *two, *three), (7, 7, 7));
+    assert_eq!(shared_state(&region, "value").ends.iter().filter(|end| end.role == "reader").count(), 3);
+    drop((one, two));
+    assert!(matches!(lock.try_write(), Err(RwLockError::WouldBlock)));
+    assert!(matches!(lock.write_timeout(SOON), Err(RwLockError::TimedOut)));
+    let four = lock.try_read().unwrap();
+    drop((three, four));
+    *lock.try_write().unwrap() += 1;
+    let mut writer = theirs.write().unwrap();
+    *writer += 1;
+    assert!(matches!(lock.try_read(), Err(RwLockError::WouldBlock)));
+    assert!(matches!(lock.read_timeout(SOON), Err(RwLockError::TimedOut)));
+    assert!(matches!(lock.try_write(), Err(RwLockError::WouldBlock)));
+    assert_eq!(shared_state(&region, "value").ends.len(), 1);
+    drop(writer);
+    assert_eq!(*lock.read().unwrap(), 9);
+    assert_eq!(shared_state(&region, "value").ends.len(), 0);
+}
+
+#[test]
+fn a_thread_that_would_wait_for_itself_is_told() {
+    let lock = RwLock::<u64>::create(&region(), "value", &7).unwrap();
+    let reader = lock.read().unwrap();
+    assert!(matches!(lock.write(), Err(RwLockError::Deadlock)));
+    assert!(matches!(lock.try_write(), Err(RwLockError::Deadlock)));
+    drop(lock.read().unwrap());
+    drop(reader);
+    let writer = lock.write().unwrap();
+    assert!(matches!(lock.write(), Err(RwLockError::Deadlock)));
+    assert!(matches!(lock.read(), Err(RwLockError::Deadlock)));
+    drop(writer);
+    drop(lock.write().unwrap());
+}
+
+#[test]
+fn a_panic_while_writing_is_told_to_the_next() {
+    let region = region();
+    let lock = RwLock::<u64>::create(&region, "value", &7).unwrap();
+    let panicking = std::panic::AssertUnwindSafe(|| {
+        *lock.write().unwrap() = 8;
+        let mut writer = lock.write().unwrap();
+        *writer = 9;
+        panic!("on purpose");
+    });
+    std::panic::catch_unwind(panicking).unwrap_err();
+    match lock.read() {
+        Err(RwLockError::Poisoned(suspect)) => {
+            assert_eq!(*suspect, 9);
+            *suspect.mark_consistent() = 10;
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(*lock.read().unwrap(), 10);
+}
+
+/// A reader that panics has broken nothing.
+#[test]
+fn a_panic_while_reading_is_nothing() {
+    let lock = RwLock::<u64>::create(&region(), "value", &7).unwrap();
+    let panicking = std::panic::AssertUnwindSafe(|| {
+        let _reader = lock.read().unwrap();
+        panic!("on purpose");
+    });
+    std::panic::catch_unwind(panicking).unwrap_err();
+    *lock.try_write().unwrap() += 1;
+    assert_eq!(*lock.read().unwrap(), 8);
+}
+
+#[test]
+fn a_lock_given_up_unrepaired_is_lost() {
+    let region = region();
+    let lock = RwLock::<u64>::create(&region, "value", &7).unwrap();
+    let other = Region::attach(region.descriptor()).unwrap();
+    let theirs = RwLock::<u64>::open(&other, "value").unwrap();
+    std::mem::forget(theirs.write().unwrap());
+    drop((theirs, other));
+    // Detached with the lock in hand.
+    assert!(matches!(lock.try_read(), Err(RwLockError::OwnerDied(_))));
+    assert!(matches!(lock.read(), Err(RwLockError::NotRecoverable)));
+    assert!(matches!(lock.write_timeout(FOREVER), Err(RwLockError::NotRecoverable)));
+    assert!(shared_state(&region, "value").facts.contains(&("not recoverable", "true".to_owned())));
+}
+
+#[test]
+fn a_rwlock_is_refused_where_it_does_not_fit() {
+    let region = region();
+    let lock = RwLock::<u64>::open_or_create(&region, "value", &7).unwrap();
+    assert!(matches!(RwLock::<u64>::create(&region, "value", &7), Err(ObjectError::NameTaken { .. })));
+    assert!(matches!(RwLock::<u32>::open(&region, "value"), Err(ObjectError::WrongType { .. })));
+    assert!(matches!(Semaphore::open(&region, "value"), Err(ObjectError::WrongKind { .. })));
+    let reader = Region::open().read_only(true).descriptor(region.descriptor()).unwrap();
+    let refused = RwLock::<u64>::open(&reader, "value");
+    assert!(matches!(refused, Err(ObjectError::Access(AccessError::ReadOnly))), "{refused:?}");
+    // Nonsense: in a reader's place, then in the writers' word.
+    let object = region.objects().into_iter().find(|object| object.name == "value").unwrap();
+    let file = std::fs::File::from(region.descriptor().try_clone_to_owned().unwrap());
+    drop(lock.read().unwrap());
+    let write = |offset, word: u32| file.write_all_at(&word.to_ne_bytes(), object.offset + offset).unwrap();
+    write(128, (1 << 18) - 1);
+    assert!(matches!(lock.write(), Err(RwLockError::Access(AccessError::Corrupt))));
+    write(128, 0);
+    write(0, (1 << 18) - 1);
+    assert!(matches!(lock.read(), Err(RwLockError::Access(AccessError::Corrupt))));
+    assert!(matches!(lock.write(), Err(RwLockError::Access(AccessError::Corrupt))));
+    write(0, 0);
+    // That many places were never used.
+    write(16, u32::MAX);
+    *lock.write().unwrap() += 1;
+    assert_eq!(*lock.read().unwrap(), 8);
+}
+
+/// More readers than places: those that find none wait for one.
+#[test]
+fn more_readers_than_places() {
+    let lock = RwLock::<u64>::create(&region(), "value", &7).unwrap();
+    let mut readers: Vec<_> = (0..64).map(|_| lock.read().unwrap()).collect();
+    assert!(matches!(lock.try_read(), Err(RwLockError::WouldBlock)));
+    assert!(matches!(lock.read_timeout(SOON), Err(RwLockError::TimedOut)));
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| *lock.read_timeout(FOREVER).unwrap());
+        std::thread::sleep(SOON);
+        readers.pop();
+        assert_eq!(late.join().unwrap(), 7);
+    });
+    drop(readers);
+    *lock.write().unwrap() = 8;
+}
+
+/// Threads of two attachments: whole values only, no write is lost, and nobody starves.
+#[test]
+fn readers_and_writers_do_not_meet() {
+    let region = region();
+    let lock = RwLock::<[u64; 8]>::create(&region, "value", &[0; 8]).unwrap();
+    let other = Region::attach(region.descriptor()).unwrap();
+    let theirs = RwLock::<[u64; 8]>::open(&other, "value").unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..6_u64 {
+            let lock = if thread % 2 == 0 { &lock } else { &theirs };
+            scope.spawn(move || {
+                for round in 0..2000 {
+                    if thread < 2 && round < 1000 {
+                        for word in lock.write_timeout(FOREVER).unwrap().iter_mut() {
+                            *word += 1;
+                        }
+                    } else {
+                        let value = lock.read_timeout(FOREVER).unwrap();
+                        assert!(value.iter().all(|word| *word == value[0]), "{value:?}");
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!((*lock.read().unwrap(), region.late_wakes()), ([2000; 8], 0));
 }

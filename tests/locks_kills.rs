@@ -1,4 +1,5 @@
-//! SIGKILL at random moments: those who hold permits, who collect several, who wait for one.
+//! SIGKILL at random moments: those who hold permits, who collect several, who wait for one; those who
+//! read and who write under a lock.
 
 // Tests may be blunt.
 #![allow(clippy::pedantic)]
@@ -10,8 +11,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use allmende::region::{AccessError, Liveness};
+use allmende::sync::rwlock::RwLockError;
 use allmende::sync::semaphore::AcquireError;
-use allmende::{Region, Semaphore};
+use allmende::{Region, RwLock, Semaphore};
 use common::{Journal, Process, Random, count, in_a_fork, linger, say, until};
 
 fn main() -> ExitCode {
@@ -20,9 +22,17 @@ fn main() -> ExitCode {
             ("holders_of_a_permit", holders_of_a_permit),
             ("collectors_of_permits", collectors_of_permits),
             ("waiters_for_a_permit", waiters_for_a_permit),
+            ("readers_of_a_value", readers_of_a_value),
+            ("writers_of_a_value", writers_of_a_value),
             ("a_forked_childs_permits_are_not_its_own", a_forked_childs_permits_are_not_its_own),
         ],
-        &[("taker", taker), ("collector", collector), ("waiter", waiter)],
+        &[
+            ("taker", taker),
+            ("collector", collector),
+            ("waiter", waiter),
+            ("reader", reader),
+            ("writer", writer),
+        ],
     )
 }
 
@@ -193,4 +203,115 @@ fn a_forked_childs_permits_are_not_its_own() {
     assert_eq!(ground.gate.available(), 1, "the child's dropping gave nothing back");
     drop(permit);
     assert_eq!(ground.gate.available(), 2);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Readers and writers
+// ---------------------------------------------------------------------------------------------
+
+/// What the lock guards: all words equal, unless its writer was killed.
+type Value = [u64; 16];
+
+fn consistent(value: &Value) -> bool {
+    value.iter().all(|word| *word == value[0])
+}
+
+/// Writes the next value word by word, slowly enough for a kill to come in between.
+fn advance(value: &mut Value) {
+    let next = value[0] + 1;
+    for word in value {
+        // SAFETY: a live `&mut u64`. Volatile: the optimiser shall not make one store of all, at the end.
+        unsafe { std::ptr::from_mut(word).write_volatile(next) };
+        for _ in 0..4 {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+fn value() -> (RwLock<Value>, Journal) {
+    let region = Region::attach(common::descriptor(0)).unwrap();
+    (RwLock::open(&region, "value").unwrap(), Journal::inherited(1))
+}
+
+fn reader() {
+    let (lock, journal) = value();
+    journal.set(READY, 1);
+    loop {
+        // While the parent writes, this one may wait, and be killed waiting.
+        assert!(consistent(&lock.read().unwrap()));
+    }
+}
+
+fn writer() {
+    let (lock, journal) = value();
+    journal.set(READY, 1);
+    loop {
+        advance(&mut lock.write().unwrap());
+    }
+}
+
+/// The parent reads and writes meanwhile, then after the death: within a slice or two it goes on, and is told
+/// of a writer's death, if that had begun.
+fn storm_over_a_value(victim: &str) -> u64 {
+    let region = Region::create().size(1 << 14).participants(8).memfd("storm").unwrap();
+    let journal = Journal::new();
+    let lock = RwLock::<Value>::create(&region, "value", &[0; 16]).unwrap();
+    let mut random = Random::new();
+    let mut told = 0;
+    for round in 0..kills() {
+        journal.set(READY, 0);
+        let mut process = Process::start(victim, &[], &[region.descriptor(), journal.as_fd()]);
+        until("the victim is attached", || journal.get(READY) == 1);
+        if round % 2 == 0 {
+            for _ in 0..random.below(20) {
+                assert!(consistent(&lock.read_timeout(common::FOREVER).unwrap()));
+                advance(&mut lock.write_timeout(common::FOREVER).unwrap());
+            }
+        }
+        wait_a_random_moment(&mut random);
+        process.kill_without_waiting();
+        process.reap();
+        if round % 3 == 0 {
+            assert_eq!(region.sweep().unwrap(), 1);
+        }
+        if random.below(2) == 0 {
+            match lock.read_timeout(common::FOREVER) {
+                Ok(value) => assert!(consistent(&value), "round {round}: half-written, and nobody told"),
+                Err(RwLockError::OwnerDied(mut suspect)) => {
+                    told += 1;
+                    *suspect = [*suspect.iter().max().unwrap(); 16];
+                    drop(suspect.mark_consistent());
+                }
+                Err(other) => panic!("round {round}: {other}"),
+            }
+        }
+        match lock.write_timeout(common::FOREVER) {
+            Ok(mut value) => {
+                assert!(consistent(&value), "round {round}: half-written, and nobody told");
+                advance(&mut value);
+            }
+            Err(RwLockError::OwnerDied(mut suspect)) => {
+                told += 1;
+                *suspect = [*suspect.iter().max().unwrap(); 16];
+                drop(suspect.mark_consistent());
+            }
+            Err(other) => panic!("round {round}: {other}"),
+        }
+        region.sweep().unwrap();
+        assert!(consistent(&lock.try_read().unwrap()), "round {round}");
+        drop(lock.try_write().unwrap());
+    }
+    assert_eq!(region.participants().len(), 1);
+    told
+}
+
+fn readers_of_a_value() {
+    assert_eq!(storm_over_a_value("reader"), 0, "a reader's death is nobody's business");
+    say(&format!("  {} kills of a reader", kills()));
+}
+
+fn writers_of_a_value() {
+    let told = storm_over_a_value("writer");
+    say(&format!("  {} kills of a writer, {told} of them with an heir", kills()));
+    assert!(told > 0 && told < kills(), "not a storm: {told} of {}", kills());
 }

@@ -66,6 +66,8 @@ pub enum ObjectKind {
     Spsc = 3,
     /// A ring of variable-length messages, one producer and one consumer.
     Bytes = 4,
+    /// A robust readers–writer lock around a value.
+    RwLock = 12,
     /// A semaphore: a fixed number of permits.
     Semaphore = 14,
 }
@@ -78,6 +80,7 @@ impl ObjectKind {
             2 => Self::Event,
             3 => Self::Spsc,
             4 => Self::Bytes,
+            12 => Self::RwLock,
             14 => Self::Semaphore,
             _ => return None,
         })
@@ -90,6 +93,7 @@ impl ObjectKind {
             Self::Event => "event",
             Self::Spsc => "spsc ring",
             Self::Bytes => "byte ring",
+            Self::RwLock => "rwlock",
             Self::Semaphore => "semaphore",
         }
     }

@@ -24,6 +24,7 @@ pub mod header;
 pub mod mutex;
 pub mod owner;
 pub mod participant;
+pub mod rwlock;
 pub mod semaphore;
 pub mod spsc;
 

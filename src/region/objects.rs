@@ -84,6 +84,7 @@ impl Object {
             // Nobody holds an event; a flag that a dead sleeper left costs one needless wake-up.
             ObjectKind::Event => {}
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
+            ObjectKind::RwLock => crate::sync::rwlock::sweep(memory, self, dead),
             ObjectKind::Semaphore => crate::sync::semaphore::sweep(memory, self, dead),
         }
     }
@@ -139,6 +140,7 @@ fn minimum_length(object: &Object) -> Option<u64> {
         ObjectKind::Event => Some(OBJECT_ALIGN),
         ObjectKind::Spsc => crate::layout::spsc::slots_length(object.item_size, object.item_count),
         ObjectKind::Bytes => crate::layout::spsc::bytes_length(object.item_count),
+        ObjectKind::RwLock => crate::layout::rwlock::length(object.item_size),
         ObjectKind::Semaphore => crate::layout::semaphore::length(object.item_count),
     }
 }

@@ -1,7 +1,7 @@
 //! Locks and events in a region, and the ways to wait for them.
 //!
-//! The algorithms (`robust_lock`, `permits`, [`eventcount`]) know only atomics and a small platform
-//! trait, so that a model checker can run them; [`mutex`], [`semaphore`] and [`event`] put them into a
+//! The algorithms (`robust_lock`, `robust_rwlock`, `permits`, [`eventcount`]) know only atomics and a small platform
+//! trait, so that a model checker can run them; [`mutex`], [`rwlock`], [`semaphore`] and [`event`] put them into a
 //! region.
 
 #[cfg(not(allmende_loom))]
@@ -15,6 +15,9 @@ pub(crate) mod permits;
 pub(crate) mod places;
 pub(crate) mod platform;
 pub(crate) mod robust_lock;
+pub(crate) mod robust_rwlock;
+#[cfg(not(allmende_loom))]
+pub mod rwlock;
 #[cfg(not(allmende_loom))]
 pub mod semaphore;
 pub mod wait;
@@ -25,6 +28,8 @@ pub mod waitable;
 pub use event::Event;
 #[cfg(not(allmende_loom))]
 pub use mutex::{Mutex, MutexGuard};
+#[cfg(not(allmende_loom))]
+pub use rwlock::RwLock;
 #[cfg(not(allmende_loom))]
 pub use semaphore::Semaphore;
 pub use wait::Wait;

@@ -6,6 +6,7 @@ mod eventcount;
 pub(crate) mod kernel;
 mod lock;
 mod permits;
+mod rwlock;
 
 use std::sync::Arc;
 

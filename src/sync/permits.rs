@@ -114,14 +114,13 @@ impl Permits<'_> {
         }
         let mut hint = 0;
         let end = (0..count).try_for_each(|_| {
-            let place = match self.places.claim(asker.me, hint) {
-                Some(place) => place,
-                None => {
-                    // The slice after which the dead are looked for may have passed at the turnstile, or
-                    // with the permit before.
-                    self.examine(asker.platform);
-                    self.one(asker, hint)?
-                }
+            let place = if let Some(place) = self.places.claim(asker.me, hint) {
+                place
+            } else {
+                // The slice after which the dead are looked for may have passed at the turnstile, or
+                // with the permit before.
+                self.examine(asker.platform);
+                self.one(asker, hint)?
             };
             taken.push(place);
             hint = place + 1;
