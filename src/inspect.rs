@@ -12,6 +12,7 @@ use crate::layout::spsc::{
 };
 use crate::layout::{OBJECT_ALIGN, mutex};
 use crate::region::{Liveness, Object, ObjectInfo, ObjectKind};
+use crate::region::{Liveness, Object, ObjectInfo, ObjectKind, of_info};
 pub use crate::ring::counters::Counts;
 use crate::sync::eventcount::SLEEPERS;
 
@@ -169,12 +170,23 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
             .map_or(ObjectState::Unknown, ObjectState::Shared),
         Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
         Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
+        Some(ObjectKind::RwLock) => shared(region, object, crate::sync::rwlock::state),
+        Some(ObjectKind::Semaphore) => shared(region, object, crate::sync::semaphore::state),
         _ => ObjectState::Unknown,
     }
 }
 
 fn shared(state: Option<SharedState>) -> ObjectState {
     state.map_or(ObjectState::Unknown, ObjectState::Shared)
+/// The state of an object of which its own module knows.
+fn shared(
+    region: &Region,
+    object: &ObjectInfo,
+    state: impl FnOnce(&Region, &Object) -> Option<SharedState>,
+) -> ObjectState {
+    of_info(&region.inner.memory, object)
+        .and_then(|object| state(region, &object))
+        .map_or(ObjectState::Unknown, ObjectState::Shared)
 }
 
 /// The state of the mutex of that name; `None` where there is none.

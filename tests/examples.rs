@@ -101,6 +101,13 @@ fn select() {
 }
 
 #[test]
+fn semaphore() {
+    let lines = lines("semaphore", &[]);
+    assert_eq!(lines[0], "parent: 1 of 2 places are free");
+    assert!(lines[2].contains("had 2 places after"), "{lines:?}");
+}
+
+#[test]
 fn wordcount_of_the_own_documents() {
     let lines = lines("wordcount", &[]);
     assert_eq!(lines.len(), 11, "{lines:?}");

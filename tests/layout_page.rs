@@ -8,7 +8,7 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 13] = [
     "mod",
     "header",
     "owner",
@@ -20,6 +20,8 @@ const MODULES: [&str; 11] = [
     "queue",
     "cell",
     "lanes",
+    "rwlock",
+    "semaphore",
 ];
 
 /// The page as it ought to be: the modules' own head comments, one after the other.

@@ -72,6 +72,10 @@ pub enum ObjectKind {
     Cell = 10,
     /// Lanes of variable-length messages, many producers and one consumer.
     Lanes = 6,
+    /// A robust readers–writer lock around a value.
+    RwLock = 12,
+    /// A semaphore: a fixed number of permits.
+    Semaphore = 14,
 }
 
 impl ObjectKind {
@@ -85,6 +89,8 @@ impl ObjectKind {
             5 => Self::Queue,
             10 => Self::Cell,
             6 => Self::Lanes,
+            12 => Self::RwLock,
+            14 => Self::Semaphore,
             _ => return None,
         })
     }
@@ -99,6 +105,8 @@ impl ObjectKind {
             Self::Queue => "queue",
             Self::Cell => "cell",
             Self::Lanes => "lanes",
+            Self::RwLock => "rwlock",
+            Self::Semaphore => "semaphore",
         }
     }
 }

@@ -27,6 +27,8 @@ pub mod mutex;
 pub mod owner;
 pub mod participant;
 pub mod queue;
+pub mod rwlock;
+pub mod semaphore;
 pub mod spsc;
 
 /// Every object starts at a multiple of this (two cache lines).

@@ -88,6 +88,8 @@ impl Object {
             ObjectKind::Queue => crate::channel::queue::sweep(memory, self, dead),
             ObjectKind::Cell => crate::channel::cell::sweep(memory, self, dead),
             ObjectKind::Lanes => crate::channel::lanes::sweep(memory, self, dead),
+            ObjectKind::RwLock => crate::sync::rwlock::sweep(memory, self, dead),
+            ObjectKind::Semaphore => crate::sync::semaphore::sweep(memory, self, dead),
         }
     }
 }
@@ -104,6 +106,12 @@ fn read_entry(memory: &Memory, index: u32) -> Option<Entry> {
         bytes.copy_from_slice(&memory.word64(base + word as u64 * 8).load(Ordering::Relaxed).to_ne_bytes());
     }
     Some(entry)
+}
+
+/// The object that `info` describes, if it is still one that can be used.
+pub(crate) fn of_info(memory: &Memory, info: &ObjectInfo) -> Option<Object> {
+    let entry = entries(memory).find(|entry| entry.offset == info.offset)?;
+    checked(memory, &entry)
 }
 
 fn entries(memory: &Memory) -> impl Iterator<Item = Entry> + '_ {
@@ -151,6 +159,8 @@ fn minimum_length(object: &Object) -> Option<u64> {
         }
         ObjectKind::Cell => crate::layout::cell::length(object.item_size, object.item_count),
         ObjectKind::Lanes => crate::layout::lanes::length(object.parameters[0].into(), object.item_count),
+        ObjectKind::RwLock => crate::layout::rwlock::length(object.item_size),
+        ObjectKind::Semaphore => crate::layout::semaphore::length(object.item_count),
     }
 }
 

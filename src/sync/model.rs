@@ -6,6 +6,8 @@ mod eventcount;
 pub(crate) mod kernel;
 mod lock;
 mod wait_any;
+mod permits;
+mod rwlock;
 
 use std::sync::Arc;
 
