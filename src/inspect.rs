@@ -12,7 +12,6 @@ use crate::layout::spsc::{
 };
 use crate::layout::{OBJECT_ALIGN, mutex};
 use crate::region::{Liveness, Object, ObjectInfo, ObjectKind};
-use crate::region::{Liveness, Object, ObjectInfo, ObjectKind, of_info};
 pub use crate::ring::counters::Counts;
 use crate::sync::eventcount::SLEEPERS;
 
@@ -165,28 +164,26 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
                 consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
-        Some(ObjectKind::Queue) => Object::of_info(memory, object)
-            .and_then(|object| crate::channel::queue::state(region, &object))
-            .map_or(ObjectState::Unknown, ObjectState::Shared),
+        Some(ObjectKind::Queue) => shared_of(region, object, crate::channel::queue::state),
         Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
         Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
-        Some(ObjectKind::RwLock) => shared(region, object, crate::sync::rwlock::state),
-        Some(ObjectKind::Semaphore) => shared(region, object, crate::sync::semaphore::state),
+        Some(ObjectKind::RwLock) => shared_of(region, object, crate::sync::rwlock::state),
+        Some(ObjectKind::Semaphore) => shared_of(region, object, crate::sync::semaphore::state),
         _ => ObjectState::Unknown,
     }
 }
 
 fn shared(state: Option<SharedState>) -> ObjectState {
     state.map_or(ObjectState::Unknown, ObjectState::Shared)
+}
+
 /// The state of an object of which its own module knows.
-fn shared(
+fn shared_of(
     region: &Region,
     object: &ObjectInfo,
     state: impl FnOnce(&Region, &Object) -> Option<SharedState>,
 ) -> ObjectState {
-    of_info(&region.inner.memory, object)
-        .and_then(|object| state(region, &object))
-        .map_or(ObjectState::Unknown, ObjectState::Shared)
+    shared(Object::of_info(&region.inner.memory, object).and_then(|object| state(region, &object)))
 }
 
 /// The state of the mutex of that name; `None` where there is none.

@@ -79,6 +79,6 @@ pub use region::Region;
 pub use ring::{bytes, spsc};
 pub use sync::Wait;
 #[cfg(not(allmende_loom))]
-pub use sync::{Event, Mutex, MutexGuard, Pollable, Select, select};
+pub use sync::{Event, Mutex, MutexGuard, Pollable, RwLock, Select, Semaphore, select};
 #[cfg(not(allmende_loom))]
 pub use worker::Worker;

@@ -40,7 +40,6 @@ pub use rendezvous::Rendezvous;
 pub(crate) use attach::Inner;
 pub(crate) use memory::Memory;
 pub(crate) use objects::{NO_PARAMETERS, Object, ObjectSpec, Parameter, region_of_its_own};
-pub(crate) use objects::{NO_PARAMETERS, Object, ObjectSpec, Parameter, of_info};
 
 /// A region that this process is attached to.
 ///

@@ -108,12 +108,6 @@ fn read_entry(memory: &Memory, index: u32) -> Option<Entry> {
     Some(entry)
 }
 
-/// The object that `info` describes, if it is still one that can be used.
-pub(crate) fn of_info(memory: &Memory, info: &ObjectInfo) -> Option<Object> {
-    let entry = entries(memory).find(|entry| entry.offset == info.offset)?;
-    checked(memory, &entry)
-}
-
 fn entries(memory: &Memory) -> impl Iterator<Item = Entry> + '_ {
     // In order and without gaps: the first that is not READY ends the list.
     (0..memory.header().objects).map_while(|index| read_entry(memory, index))

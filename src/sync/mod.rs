@@ -17,11 +17,11 @@ pub(crate) mod platform;
 #[cfg(not(allmende_loom))]
 pub mod pollable;
 pub(crate) mod robust_lock;
-#[cfg(not(allmende_loom))]
-pub mod select;
 pub(crate) mod robust_rwlock;
 #[cfg(not(allmende_loom))]
 pub mod rwlock;
+#[cfg(not(allmende_loom))]
+pub mod select;
 #[cfg(not(allmende_loom))]
 pub mod semaphore;
 pub mod wait;
@@ -38,8 +38,9 @@ pub use mutex::{Mutex, MutexGuard};
 #[cfg(not(allmende_loom))]
 pub use pollable::Pollable;
 #[cfg(not(allmende_loom))]
-pub use select::{Select, select, select_timeout, try_select};
 pub use rwlock::RwLock;
+#[cfg(not(allmende_loom))]
+pub use select::{Select, select, select_timeout, try_select};
 #[cfg(not(allmende_loom))]
 pub use semaphore::Semaphore;
 pub use wait::Wait;

@@ -5,9 +5,9 @@
 mod eventcount;
 pub(crate) mod kernel;
 mod lock;
-mod wait_any;
 mod permits;
 mod rwlock;
+mod wait_any;
 
 use std::sync::Arc;
 
