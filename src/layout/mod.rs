@@ -24,6 +24,7 @@ pub mod header;
 pub mod mutex;
 pub mod owner;
 pub mod participant;
+pub mod service;
 pub mod spsc;
 
 /// Every object starts at a multiple of this (two cache lines).

@@ -14,6 +14,8 @@
 pub mod bytes;
 #[cfg(not(allmende_loom))]
 mod cache;
+#[allow(dead_code, reason = "the channel over it is still to come")]
+pub(crate) mod calls;
 pub(crate) mod core;
 pub mod counters;
 #[cfg(not(allmende_loom))]
