@@ -228,7 +228,7 @@ impl Geometry {
             return None;
         }
         let calls = (length.checked_sub(LANES)? / u64::from(clients)).checked_sub(this.lane_head())?;
-        this.call_stride = calls / u64::from(depth) & !127;
+        this.call_stride = (calls / u64::from(depth)) & !127;
         (this.request_half < this.call_stride).then_some(this)
     }
 
