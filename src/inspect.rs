@@ -11,7 +11,7 @@ use crate::layout::spsc::{
     role,
 };
 use crate::layout::{OBJECT_ALIGN, mutex};
-use crate::region::{Liveness, ObjectInfo, ObjectKind};
+use crate::region::{Liveness, Object, ObjectInfo, ObjectKind};
 pub use crate::ring::counters::Counts;
 use crate::sync::eventcount::SLEEPERS;
 
@@ -160,6 +160,9 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
                 consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
+        Some(ObjectKind::Service) => Object::of_info(memory, object)
+            .and_then(|object| crate::channel::service::state(region, &object))
+            .map_or(ObjectState::Unknown, ObjectState::Shared),
         _ => ObjectState::Unknown,
     }
 }

@@ -35,6 +35,7 @@
 //! | [`region`] | mapping, header, participants and whether they live, names, sweep |
 //! | [`sync`] | mutex, event, wait strategies |
 //! | [`ring`] | the rings: [`spsc`] (typed slots), [`bytes`] (messages of any length) |
+//! | [`channel`] | what many processes send, receive and share through |
 //! | [`worker`] | processes that are started with regions in hand |
 //! | [`inspect`] | the state of objects, for tools |
 //!
@@ -50,6 +51,8 @@
 extern crate self as allmende;
 
 pub mod atomic;
+#[cfg(not(allmende_loom))]
+pub mod channel;
 #[cfg(not(allmende_loom))]
 pub mod inspect;
 pub mod layout;

@@ -8,8 +8,8 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 8] =
-    ["mod", "header", "owner", "participant", "directory", "mutex", "spsc", "counters"];
+const MODULES: [&str; 9] =
+    ["mod", "header", "owner", "participant", "directory", "mutex", "spsc", "counters", "service"];
 
 /// The page as it ought to be: the modules' own head comments, one after the other.
 fn page() -> String {

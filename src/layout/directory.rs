@@ -66,6 +66,8 @@ pub enum ObjectKind {
     Spsc = 3,
     /// A ring of variable-length messages, one producer and one consumer.
     Bytes = 4,
+    /// A service: requests of many clients, answered by many servers.
+    Service = 9,
 }
 
 impl ObjectKind {
@@ -76,6 +78,7 @@ impl ObjectKind {
             2 => Self::Event,
             3 => Self::Spsc,
             4 => Self::Bytes,
+            9 => Self::Service,
             _ => return None,
         })
     }
@@ -87,6 +90,7 @@ impl ObjectKind {
             Self::Event => "event",
             Self::Spsc => "spsc ring",
             Self::Bytes => "byte ring",
+            Self::Service => "service",
         }
     }
 }

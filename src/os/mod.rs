@@ -5,6 +5,7 @@
 
 pub mod affinity;
 pub mod byte_lock;
+pub mod clock;
 pub mod connect;
 pub mod fd_passing;
 pub mod fork_gate;

@@ -84,6 +84,7 @@ impl Object {
             // Nobody holds an event; a flag that a dead sleeper left costs one needless wake-up.
             ObjectKind::Event => {}
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
+            ObjectKind::Service => crate::channel::service::sweep(memory, self, dead),
         }
     }
 }
@@ -125,6 +126,16 @@ fn checked(memory: &Memory, entry: &Entry) -> Option<Object> {
     (minimum_length(&object)? <= entry.length).then_some(object)
 }
 
+impl Object {
+    /// The object that `info` tells of, checked again.
+    pub(crate) fn of_info(memory: &Memory, info: &ObjectInfo) -> Option<Self> {
+        let ObjectInfo { kind, offset, length, item_size, item_count, parameters, .. } = *info;
+        let object = Self { kind: kind?, offset, length, item_size, item_count, parameters };
+        memory.pointer(offset, length, OBJECT_ALIGN)?;
+        (minimum_length(&object)? <= length).then_some(object)
+    }
+}
+
 /// Bytes that an object of this kind and these numbers has at the least; `None` for nonsense.
 fn minimum_length(object: &Object) -> Option<u64> {
     match object.kind {
@@ -132,6 +143,10 @@ fn minimum_length(object: &Object) -> Option<u64> {
         ObjectKind::Event => Some(OBJECT_ALIGN),
         ObjectKind::Spsc => crate::layout::spsc::slots_length(object.item_size, object.item_count),
         ObjectKind::Bytes => crate::layout::spsc::bytes_length(object.item_count),
+        ObjectKind::Service => {
+            crate::layout::service::Geometry::of(object.length, object.item_count, object.parameters)?
+                .length()
+        }
     }
 }
 

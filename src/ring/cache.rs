@@ -2,7 +2,7 @@
 
 /// Asks for the line of `at`, to be read.
 #[inline]
-pub(super) fn will_read(at: *const u8) {
+pub(crate) fn will_read(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 processor has SSE; a prefetch has no effect that can be observed, at whatever
     // address.
@@ -16,7 +16,7 @@ pub(super) fn will_read(at: *const u8) {
 
 /// Asks for the line of `at` to be this core's alone, as if it were about to be written.
 #[inline]
-pub(super) fn take_line(at: *const u8) {
+pub(crate) fn take_line(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: `prefetchw` has no effect that can be observed, at whatever address; processors that do
     // not know it take it for a no-operation.
@@ -29,7 +29,7 @@ pub(super) fn take_line(at: *const u8) {
 
 /// Throws the line of `at` out of all caches; only where [`can_drop_lines`].
 #[inline]
-pub(super) fn drop_line(at: *const u8) {
+pub(crate) fn drop_line(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: `clflushopt` writes the line back and forgets it; what the memory holds stays the same. `at`
     // lies in a mapping (or the instruction would fault, as a load would).
@@ -41,7 +41,7 @@ pub(super) fn drop_line(at: *const u8) {
 }
 
 /// Whether this processor has an instruction for [`drop_line`].
-pub(super) fn can_drop_lines() -> bool {
+pub(crate) fn can_drop_lines() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{__cpuid, __cpuid_count};
@@ -54,7 +54,7 @@ pub(super) fn can_drop_lines() -> bool {
 
 /// A clock of nobody-cares-which unit that costs next to nothing.
 #[inline]
-pub(super) fn ticks() -> u64 {
+pub(crate) fn ticks() -> u64 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 processor has a time-stamp counter, and user programs may read it (where a
     // process forbade that to itself, it forbade `clock_gettime` with it).

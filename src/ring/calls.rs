@@ -177,12 +177,22 @@ impl Call<'_> {
     /// Gives the call posted at `ticket` up. Whether it was withdrawn before a server had it; else its server can
     /// see it, and the slot is [available](Self::available) when that has settled it.
     pub(crate) fn cancel(self, ticket: Word) -> bool {
-        if self.withdraw(ticket).is_some() {
+        if self.withdraw_open(ticket).is_some() {
             return true;
         }
         // Relaxed: it carries nothing, and nobody must see it.
         self.ticket.store(0, Ordering::Relaxed);
         false
+    }
+
+    /// Withdraws the call posted at `ticket`, if no server has it: what its word said, RETRY if a server died with it.
+    pub(crate) fn withdraw_open(self, ticket: Word) -> Option<State> {
+        if self.withdraw(ticket).is_some() {
+            return Some(State::Free);
+        }
+        // Relaxed: a guess, which the compare-and-swap confirms.
+        let now = Word(self.word.load(Ordering::Relaxed));
+        (now.state() == State::Retry && self.withdraw(now).is_some()).then_some(State::Retry)
     }
 
     /// Ends an open call: the word that the slot has then.
@@ -203,6 +213,14 @@ impl Call<'_> {
         Word(self.ticket.load(Ordering::Acquire))
     }
 
+    /// Whether there is a call that could be taken.
+    pub(crate) fn is_open(self) -> bool {
+        let ticket = self.ticket();
+        // Relaxed: whoever takes it looks again.
+        let now = Word(self.word.load(Ordering::Relaxed));
+        ticket.0 != 0 && (now == ticket || (now.state() == State::Retry && now.follows(ticket)))
+    }
+
     /// Takes the call open at `ticket` for `server` (its slot, and 1). `None`: it is not open any more.
     #[inline]
     pub(crate) fn take(self, ticket: Word, server: u64) -> Option<Taken> {
@@ -214,7 +232,8 @@ impl Call<'_> {
         let ticket = self.ticket();
         // Relaxed: a guess, which the compare-and-swap confirms.
         let now = Word(self.word.load(Ordering::Relaxed));
-        if now.state() != State::Retry || !now.follows(ticket) {
+        // Ticket 0: cancelled. It must not be taken for that of the lap before the first.
+        if ticket.0 == 0 || now.state() != State::Retry || !now.follows(ticket) {
             return None;
         }
         self.take_from(now, ticket, Word::new(now.lap(), now.count() + 1, State::Taken, server))

@@ -13,8 +13,8 @@
 #[cfg(not(allmende_loom))]
 pub mod bytes;
 #[cfg(not(allmende_loom))]
-mod cache;
-#[allow(dead_code, reason = "the channel over it is still to come")]
+pub(crate) mod cache;
+#[allow(dead_code, reason = "streams are still to come")]
 pub(crate) mod calls;
 pub(crate) mod core;
 pub mod counters;
@@ -32,4 +32,4 @@ pub(crate) mod roles;
 #[cfg(not(allmende_loom))]
 pub mod spsc;
 #[cfg(not(allmende_loom))]
-mod waiting;
+pub(crate) mod waiting;

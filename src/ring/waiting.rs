@@ -120,7 +120,7 @@ pub(super) fn for_space(
     }
 }
 
-fn over(deadline: Option<Instant>) -> bool {
+pub(crate) fn over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
@@ -145,7 +145,7 @@ pub(super) fn why_no_message(role: &Role, ready: impl FnOnce() -> bool) -> Optio
 
 /// How many looks a consumer makes at the message alone, before it asks about anything else, the clock
 /// included, or goes to sleep.
-fn first_looks(wait: Wait) -> u32 {
+pub(crate) fn first_looks(wait: Wait) -> u32 {
     match wait {
         Wait::Spin => 256,
         // Two or three microseconds: about what going to sleep and being woken costs this end alone.

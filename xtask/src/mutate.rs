@@ -19,6 +19,7 @@ const FILES: &[(&str, bool)] = &[
     ("src/ring/core.rs", true),
     ("src/ring/records.rs", true),
     ("src/ring/role_words.rs", true),
+    ("src/ring/calls.rs", true),
     ("src/ring/roles.rs", false),
     ("src/sync/event.rs", false),
     ("src/ring/bytes.rs", false),
