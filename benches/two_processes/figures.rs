@@ -23,7 +23,7 @@ const AGREE: f64 = 0.10;
 const NEXT_GROUP: f64 = 1.25;
 
 const FLOOR_TRIPS: u64 = 2_000;
-const TRIPS: u64 = 4_000;
+pub(crate) const TRIPS: u64 = 4_000;
 const PARKED_TRIPS: u64 = 200;
 const ASLEEP_TRIPS: u64 = 50;
 const STREAM: u64 = 50_000;
@@ -31,18 +31,19 @@ const BATCHED: u64 = 200 * 256;
 
 /// Does one slice and says how many nanoseconds a message, or a round trip, took; not a number if it
 /// was disturbed.
-type Slice = fn(&mut Sides<'_>) -> Result<f64>;
+pub(crate) type Slice = fn(&mut Sides<'_>) -> Result<f64>;
 
-struct Figure {
-    name: &'static str,
-    ours: Slice,
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) ours: Slice,
     /// What it is held against; `None`: the floor.
-    theirs: Option<Slice>,
-    against: &'static str,
-    limit: f64,
+    pub(crate) theirs: Option<Slice>,
+    pub(crate) against: &'static str,
+    pub(crate) limit: f64,
 }
 
-const FIGURES: [Figure; 9] = [
+const FIGURES: [Figure; 10] = [
+    crate::service::FIGURE,
     Figure {
         name: "round trip, 56 B, spin",
         ours: |sides| sides.trips(task::RTT_SMALL, TRIPS, |rings| rings.small.ping(TRIPS)),
@@ -135,7 +136,7 @@ const FIGURES: [Figure; 9] = [
 ];
 
 /// The first side, with the second at its command.
-struct Sides<'a> {
+pub(crate) struct Sides<'a> {
     process: Control<'a>,
     thread: Control<'a>,
     rings: Rings,
@@ -207,7 +208,12 @@ impl Sides<'_> {
         Ok(each(&done, FLOOR_TRIPS))
     }
 
-    fn trips(&mut self, task: u64, count: u64, ours: impl FnOnce(&mut Rings) -> Result) -> Result<f64> {
+    pub(crate) fn trips(
+        &mut self,
+        task: u64,
+        count: u64,
+        ours: impl FnOnce(&mut Rings) -> Result,
+    ) -> Result<f64> {
         let done = self.process.time(task, count, || ours(&mut self.rings))?;
         Ok(each(&done, count))
     }

@@ -14,6 +14,7 @@ mod control;
 mod figures;
 mod messages;
 mod peer;
+mod service;
 mod wake_ups;
 
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use allmende::{Payload, Region, Wait};
 
 use crate::Result;
 use crate::control::Control;
+use crate::service::Calls;
 
 /// A message of `N` words.
 pub(crate) type Message<const N: usize> = [u64; N];
@@ -184,6 +185,7 @@ pub(crate) struct Rings {
     pub(crate) line_batches: Pair<LINE>,
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
+    pub(crate) service: Calls,
 }
 
 /// What the second process can be asked to do.
@@ -201,6 +203,7 @@ pub(crate) mod task {
     pub(crate) const BATCHES_LINE: u64 = 10;
     pub(crate) const RTT_ASLEEP: u64 = 11;
     pub(crate) const FUTEX_ASLEEP: u64 = 12;
+    pub(crate) const SERVICE: u64 = 40;
 }
 
 impl Rings {
@@ -216,6 +219,7 @@ impl Rings {
             small_batches: Pair::new(region, "small batches", BATCH_SLOTS, first, spin)?,
             line_batches: Pair::new(region, "line batches", BATCH_SLOTS, first, spin)?,
             large: Pair::new(region, "large", LARGE_SLOTS, first, spin)?,
+            service: Calls::new(region, first)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
         })
     }
@@ -230,6 +234,7 @@ impl Rings {
             task::RTT_LINE => self.line.pong(count)?,
             task::RTT_LARGE => self.large.pong_in_place(count)?,
             task::RTT_PARKED => self.parked.pong(count)?,
+            task::SERVICE => self.service.serve(count)?,
             task::RTT_ASLEEP => self.parked.pong_asleep(count)?,
             task::STREAM_SMALL => return self.small_stream.receive(count).map(Some),
             task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
