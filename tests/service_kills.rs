@@ -62,6 +62,16 @@ const fn of_child(index: usize) -> usize {
     8 + 8 * index
 }
 
+/// The call that child n has in hand, or 0.
+const fn in_hand(index: usize) -> usize {
+    of_child(index) + 1
+}
+
+/// Whether child n is to keep what it has in hand, half answered, until it is killed.
+const fn hold(index: usize) -> usize {
+    of_child(index) + 2
+}
+
 struct Stage {
     region: Region,
     journal: Journal,
@@ -78,6 +88,8 @@ impl Stage {
 
     fn start(&self, child: &str, index: usize) -> Process {
         self.journal.set(of_child(index), 0);
+        self.journal.set(in_hand(index), 0);
+        self.journal.set(hold(index), 0);
         let process =
             Process::start(child, &[&index.to_string()], &[self.region.descriptor(), self.journal.as_fd()]);
         until("the child is at work", || self.journal.get(of_child(index)) != 0);
@@ -88,6 +100,15 @@ impl Stage {
     fn random_moment(&mut self) -> Duration {
         let magnitude = 10 + self.random.below(11);
         Duration::from_nanos(self.random.below(1 << magnitude))
+    }
+
+    /// Until that server has a call in hand; not for long, since another may have all of them.
+    fn wait_until_in_hand(&self, index: usize) {
+        let end = Instant::now() + Duration::from_millis(20);
+        while self.journal.get(in_hand(index)) == 0 && Instant::now() < end {
+            // The victim may want this core.
+            std::thread::yield_now();
+        }
     }
 
     /// All that there was has been given back, and all calls are accounted for.
@@ -124,7 +145,7 @@ fn options() -> ServiceOptions {
 }
 
 fn wait_of(index: usize) -> Wait {
-    if index % 2 == 0 { Wait::Park } else { Wait::Yield }
+    if index.is_multiple_of(2) { Wait::Park } else { Wait::Yield }
 }
 
 /// What a child finds.
@@ -142,10 +163,20 @@ fn server() {
         match server.receive_timeout(common::FOREVER) {
             Ok(call) => {
                 let number = number_of(&call, ASKED);
+                journal.set(in_hand(index), number);
                 // In place and word for word, so that it can be killed half-way.
                 let mut response = call.response();
-                response.iter_mut().zip(message(number, ANSWERED)).for_each(|(to, from)| *to = from);
+                for (place, word) in message(number, ANSWERED).into_iter().enumerate() {
+                    response[place] = word;
+                    if place == 32 {
+                        linger(Duration::from_nanos(mix(number) % 10_000));
+                        while journal.get(hold(index)) != 0 {
+                            std::hint::spin_loop();
+                        }
+                    }
+                }
                 response.send();
+                journal.set(in_hand(index), 0);
                 journal.set(of_child(index), journal.get(of_child(index)) + 1);
             }
             Err(ReceiveError::Disconnected | ReceiveError::PeerDied) => std::thread::yield_now(),
@@ -217,7 +248,9 @@ fn servers_whose_calls_fail() {
         let (more, none) = call_until(&client, &mut number, || Instant::now() >= end);
         assert_eq!(none, 0, "nobody has died");
         answered += more;
-        // Killed with two calls under way.
+        // Killed with two calls under way, mostly with one of them in hand.
+        let held = !round.is_multiple_of(4);
+        stage.journal.set(hold(round as usize % 2), u64::from(held));
         number += 2;
         let pending: Vec<_> = [number - 1, number]
             .map(|number| {
@@ -226,7 +259,10 @@ fn servers_whose_calls_fail() {
                 (number, request.send())
             })
             .into();
-        linger(Duration::from_nanos(stage.random.below(1500)));
+        if held {
+            stage.wait_until_in_hand(round as usize % 2);
+        }
+        linger(Duration::from_nanos(stage.random.below(50_000)));
         victim.kill_without_waiting();
         victim.reap();
         let started = Instant::now();
@@ -274,14 +310,17 @@ fn servers_whose_calls_go_to_another() {
             }
             left -= u32::from(killed);
             let started = Instant::now();
+            let last = !killed && Instant::now() + Duration::from_micros(200) >= end;
+            stage.journal.set(hold(1 + round as usize % 2), u64::from(last && !round.is_multiple_of(4)));
             number += 2;
             let pending = [number - 1, number].map(|number| {
                 let mut request = client.request().unwrap();
                 request.write(&message(number, ASKED));
                 (number, request.send())
             });
-            if !killed && Instant::now() + Duration::from_micros(20) >= end {
-                linger(Duration::from_nanos(stage.random.below(3000)));
+            if last {
+                stage.wait_until_in_hand(1 + round as usize % 2);
+                linger(Duration::from_nanos(stage.random.below(50_000)));
                 victim.kill_without_waiting();
                 killed = true;
             }
