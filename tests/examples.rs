@@ -108,6 +108,14 @@ fn semaphore() {
 }
 
 #[test]
+fn service() {
+    let output = example("service", &[]);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("1000 = 500500, at attempt 2\n1 of 2 servers"), "{said}");
+}
+
+#[test]
 fn wordcount_of_the_own_documents() {
     let lines = lines("wordcount", &[]);
     assert_eq!(lines.len(), 11, "{lines:?}");

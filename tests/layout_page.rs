@@ -8,7 +8,7 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "mod",
     "header",
     "owner",
@@ -22,6 +22,7 @@ const MODULES: [&str; 13] = [
     "lanes",
     "rwlock",
     "semaphore",
+    "service",
 ];
 
 /// The page as it ought to be: the modules' own head comments, one after the other.

@@ -24,7 +24,7 @@ const AGREE: f64 = 0.10;
 const NEXT_GROUP: f64 = 1.25;
 
 const FLOOR_TRIPS: u64 = 2_000;
-const TRIPS: u64 = 4_000;
+pub(crate) const TRIPS: u64 = 4_000;
 const PARKED_TRIPS: u64 = 200;
 const ASLEEP_TRIPS: u64 = 50;
 pub(crate) const STREAM: u64 = 50_000;
@@ -283,7 +283,7 @@ impl Sides<'_> {
 
 /// The ring's figures, and those of the channels, each in a file of its own.
 fn all_figures() -> impl Iterator<Item = &'static Figure> {
-    FIGURES.iter().chain(&queues::FIGURES).chain(&crate::cell::FIGURES)
+    FIGURES.iter().chain(&queues::FIGURES).chain(&crate::cell::FIGURES).chain(&crate::service::FIGURES)
 }
 
 /// A ratio, and the floor at which it was measured.

@@ -17,6 +17,7 @@ mod lanes;
 mod messages;
 mod peer;
 mod queues;
+mod service;
 mod wake_ups;
 
 use std::process::ExitCode;

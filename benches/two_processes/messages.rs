@@ -8,6 +8,7 @@ use allmende::{Payload, Region, Wait};
 
 use crate::Result;
 use crate::control::Control;
+use crate::service::Calls;
 
 /// A message of `N` words.
 pub(crate) type Message<const N: usize> = [u64; N];
@@ -186,6 +187,7 @@ pub(crate) struct Rings {
     pub(crate) parked: Pair<LINE>,
     pub(crate) cell: crate::cell::Ends,
     pub(crate) lanes: crate::lanes::Ends,
+    pub(crate) service: Calls,
 }
 
 /// What the second process can be asked to do.
@@ -206,6 +208,7 @@ pub(crate) mod task {
     pub(crate) const CELL_WRITE: u64 = 100;
     pub(crate) const LANES_ONE: u64 = 13;
     pub(crate) const LANES_MANY: u64 = 14;
+    pub(crate) const SERVICE: u64 = 40;
 }
 
 impl Rings {
@@ -221,6 +224,7 @@ impl Rings {
             small_batches: Pair::new(region, "small batches", BATCH_SLOTS, first, spin)?,
             line_batches: Pair::new(region, "line batches", BATCH_SLOTS, first, spin)?,
             large: Pair::new(region, "large", LARGE_SLOTS, first, spin)?,
+            service: Calls::new(region, first)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
             cell: crate::cell::Ends::new(region, first)?,
             lanes: crate::lanes::Ends::new(region, first)?,
@@ -237,6 +241,7 @@ impl Rings {
             task::RTT_LINE => self.line.pong(count)?,
             task::RTT_LARGE => self.large.pong_in_place(count)?,
             task::RTT_PARKED => self.parked.pong(count)?,
+            task::SERVICE => self.service.serve(count)?,
             task::RTT_ASLEEP => self.parked.pong_asleep(count)?,
             task::CELL_WRITE => self.cell.write_until_stopped()?,
             task::STREAM_SMALL => return self.small_stream.receive(count).map(Some),

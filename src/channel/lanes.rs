@@ -28,7 +28,7 @@
 //! [`Loan::seen_before`] says so. Meanwhile producers are told that the consumer left or died.
 //!
 //! The algorithm and its picture are in `ring::lanes`, the layout in [`crate::layout::lanes`]. After the one-to-one
-//! record buffers of Agrona, and the merge of a logger's queues, a queue for each thread, in NanoLog and Quill.
+//! record buffers of Agrona, and the merge of a logger's queues, a queue for each thread, in `NanoLog` and Quill.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -126,7 +126,7 @@ impl Lanes {
         let inner = region.inner.clone();
         let memory = Mapped::new(&inner.memory, &object).ok_or(AccessError::Corrupt)?;
         let (guard, fenced) = (inner.fork_guard(), inner.fenced());
-        Ok(Self { shared: Shared { memory, guard, fenced, object, inner } })
+        Ok(Self { shared: Shared { memory, guard, fenced, inner } })
     }
 
     /// How many lanes there are: so many producers at a time.
@@ -343,7 +343,6 @@ struct Shared {
     memory: Mapped,
     guard: ForkGuard,
     fenced: bool,
-    object: Object,
     inner: Arc<Inner>,
 }
 
@@ -604,6 +603,7 @@ fn having_waited(error: TryPushError<()>) -> PushError<()> {
         TryPushError::Full(()) => PushError::TimedOut(()),
         TryPushError::Disconnected(()) => PushError::Disconnected(()),
         TryPushError::PeerDied(()) => PushError::PeerDied(()),
+        TryPushError::Closed(()) => PushError::Closed(()),
         TryPushError::Access(error, ()) => PushError::Access(error, ()),
     }
 }

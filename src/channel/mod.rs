@@ -8,3 +8,4 @@ pub mod cell;
 mod copy;
 pub mod lanes;
 pub mod queue;
+pub mod service;

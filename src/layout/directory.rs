@@ -76,6 +76,8 @@ pub enum ObjectKind {
     RwLock = 12,
     /// A semaphore: a fixed number of permits.
     Semaphore = 14,
+    /// A service: requests of many clients, answered by many servers.
+    Service = 9,
 }
 
 impl ObjectKind {
@@ -91,6 +93,7 @@ impl ObjectKind {
             6 => Self::Lanes,
             12 => Self::RwLock,
             14 => Self::Semaphore,
+            9 => Self::Service,
             _ => return None,
         })
     }
@@ -107,6 +110,7 @@ impl ObjectKind {
             Self::Lanes => "lanes",
             Self::RwLock => "rwlock",
             Self::Semaphore => "semaphore",
+            Self::Service => "service",
         }
     }
 }

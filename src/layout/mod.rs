@@ -29,6 +29,7 @@ pub mod participant;
 pub mod queue;
 pub mod rwlock;
 pub mod semaphore;
+pub mod service;
 pub mod spsc;
 
 /// Every object starts at a multiple of this (two cache lines).

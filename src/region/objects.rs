@@ -90,6 +90,7 @@ impl Object {
             ObjectKind::Lanes => crate::channel::lanes::sweep(memory, self, dead),
             ObjectKind::RwLock => crate::sync::rwlock::sweep(memory, self, dead),
             ObjectKind::Semaphore => crate::sync::semaphore::sweep(memory, self, dead),
+            ObjectKind::Service => crate::channel::service::sweep(memory, self, dead),
         }
     }
 }
@@ -155,6 +156,10 @@ fn minimum_length(object: &Object) -> Option<u64> {
         ObjectKind::Lanes => crate::layout::lanes::length(object.parameters[0].into(), object.item_count),
         ObjectKind::RwLock => crate::layout::rwlock::length(object.item_size),
         ObjectKind::Semaphore => crate::layout::semaphore::length(object.item_count),
+        ObjectKind::Service => {
+            crate::layout::service::Geometry::of(object.length, object.item_count, object.parameters)?
+                .length()
+        }
     }
 }
 
