@@ -169,9 +169,7 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
         Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
         Some(ObjectKind::RwLock) => shared_of(region, object, crate::sync::rwlock::state),
         Some(ObjectKind::Semaphore) => shared_of(region, object, crate::sync::semaphore::state),
-        Some(ObjectKind::Service) => Object::of_info(memory, object)
-            .and_then(|object| crate::channel::service::state(region, &object))
-            .map_or(ObjectState::Unknown, ObjectState::Shared),
+        Some(ObjectKind::Service) => shared_of(region, object, crate::channel::service::state),
         _ => ObjectState::Unknown,
     }
 }

@@ -63,7 +63,7 @@ fn wait_a_random_moment(random: &mut Random) {
 }
 
 fn strategy(number: u64) -> Wait {
-    if number % 2 == 0 { Wait::Park } else { Wait::Yield }
+    if number.is_multiple_of(2) { Wait::Park } else { Wait::Yield }
 }
 
 fn setup() -> (Region, Lanes) {
@@ -268,8 +268,8 @@ fn consumers() {
         journal.set(word, number);
         loans += 1;
     }
-    for which in 0..2 {
-        assert_eq!(journal.get(RECEIVED + which), sent[which], "lost");
+    for (which, sent) in sent.iter().enumerate() {
+        assert_eq!(journal.get(RECEIVED + which), *sent, "lost");
     }
     drop((producers, last));
     everything_adds_up(&region, sent[0] + sent[1]);

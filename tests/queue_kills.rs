@@ -185,8 +185,8 @@ fn receive(consumer: &Consumer<Message>, random: &mut Random) -> Result<Vec<(u64
         _ => {
             let mut into = [MaybeUninit::uninit(); 8];
             match consumer.pop_slice(&mut into) {
-                // SAFETY: `pop_slice` has written so many.
                 Ok(count) => {
+                    // SAFETY: `pop_slice` has written so many.
                     into[..count].iter().map(|value| whole(unsafe { value.assume_init_ref() })).collect()
                 }
                 Err(TryPopError::Empty) => vec![],

@@ -283,7 +283,12 @@ impl Sides<'_> {
 
 /// The ring's figures, and those of the channels, each in a file of its own.
 fn all_figures() -> impl Iterator<Item = &'static Figure> {
-    FIGURES.iter().chain(&queues::FIGURES).chain(&crate::cell::FIGURES).chain(&crate::service::FIGURES)
+    FIGURES
+        .iter()
+        .chain(&queues::FIGURES)
+        .chain(&crate::cell::FIGURES)
+        .chain(&crate::lanes::FIGURES)
+        .chain(&crate::service::FIGURES)
 }
 
 /// A ratio, and the floor at which it was measured.
