@@ -135,11 +135,6 @@ static FIGURES: [Figure; 9] = [
     },
 ];
 
-/// The rings' figures, then those of each channel, which stand in a file of their own.
-fn figures() -> impl Iterator<Item = &'static Figure> {
-    FIGURES.iter().chain(&crate::lanes::FIGURES)
-}
-
 /// The first side, with the second at its command.
 pub(crate) struct Sides<'a> {
     process: Control<'a>,
