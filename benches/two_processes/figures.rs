@@ -210,6 +210,7 @@ impl Sides<'_> {
     }
 
     /// What the first side does by itself, while the second sleeps.
+    #[allow(clippy::cast_precision_loss)]
     pub(crate) fn alone(&mut self, count: u64, ours: impl FnOnce(&mut Rings) -> Result) -> Result<f64> {
         let start = std::time::Instant::now();
         ours(&mut self.rings)?;
