@@ -126,7 +126,7 @@ impl Lanes {
         let inner = region.inner.clone();
         let memory = Mapped::new(&inner.memory, &object).ok_or(AccessError::Corrupt)?;
         let (guard, fenced) = (inner.fork_guard(), inner.fenced());
-        Ok(Self { shared: Shared { memory, guard, fenced, object, inner } })
+        Ok(Self { shared: Shared { memory, guard, fenced, inner } })
     }
 
     /// How many lanes there are: so many producers at a time.
@@ -343,7 +343,6 @@ struct Shared {
     memory: Mapped,
     guard: ForkGuard,
     fenced: bool,
-    object: Object,
     inner: Arc<Inner>,
 }
 
