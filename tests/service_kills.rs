@@ -198,7 +198,7 @@ fn client() {
         let Ok(mut request) = client.request() else { continue };
         request.write(&message(number, ASKED));
         let pending = request.send();
-        if number.is_multiple_of(5) {
+        if number.is_multiple_of(3) {
             pending.cancel();
             journal.set(of_child(index), number);
             continue;
@@ -356,7 +356,7 @@ fn clients() {
     let (mut number, mut theirs) = (0, 0);
     for round in 0..kills() {
         let victim = stage.start("client", 1 + round as usize % 2);
-        let end = Instant::now() + stage.random_moment();
+        let end = Instant::now() + 4 * stage.random_moment();
         let (_, died) = call_until(&own, &mut number, || Instant::now() >= end);
         assert_eq!(died, 0);
         victim.kill();
@@ -368,9 +368,15 @@ fn clients() {
     drop(own);
     stage.all_is_back();
     let counts = stage.service.counts();
-    assert!(counts.messages >= number + theirs.saturating_sub(kills()) * 4 / 5);
+    assert!(counts.messages >= number + theirs.saturating_sub(kills()));
     assert_eq!(counts.messages, counts.received + counts.aborted);
-    say(&format!("  {} clients killed: {} calls, {} withdrawn", kills(), counts.messages, counts.aborted));
+    say(&format!(
+        "  {} clients killed, which had made {theirs} of {} calls; {} withdrawn",
+        kills(),
+        counts.messages,
+        counts.aborted
+    ));
+    assert!(counts.aborted > 0, "not a storm");
 }
 
 /// A forked child has the handles, and neither asks, answers nor leaves by them.
