@@ -33,7 +33,7 @@
 //! | [`atomic`] | the façade over real and model-checked atomics |
 //! | [`layout`] | what lies in a region, byte by byte |
 //! | [`region`] | mapping, header, participants and whether they live, names, sweep |
-//! | [`sync`] | mutex, event, wait strategies, [waiting for several](sync::select) |
+//! | [`sync`] | mutex, event, wait strategies, [waiting for several](mod@sync::select) |
 //! | [`ring`] | the rings: [`spsc`] (typed slots), [`bytes`] (messages of any length) |
 //! | [`channel`] | what many processes send, receive and share through |
 //! | [`worker`] | processes that are started with regions in hand |
