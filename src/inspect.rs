@@ -170,6 +170,7 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
         Some(ObjectKind::RwLock) => shared_of(region, object, crate::sync::rwlock::state),
         Some(ObjectKind::Semaphore) => shared_of(region, object, crate::sync::semaphore::state),
         Some(ObjectKind::Service) => shared_of(region, object, crate::channel::service::state),
+        Some(ObjectKind::Topic) => shared(crate::channel::topic::state(region, object)),
         _ => ObjectState::Unknown,
     }
 }

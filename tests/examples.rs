@@ -116,6 +116,14 @@ fn service() {
 }
 
 #[test]
+fn topic() {
+    let lines = lines("topic", &[]);
+    assert!(lines.contains(&"recorded to the last frame: true".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"shown and missed add up: true".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"120 frames, 36 MB, none copied".to_owned()), "{lines:?}");
+}
+
+#[test]
 fn wordcount_of_the_own_documents() {
     let lines = lines("wordcount", &[]);
     assert_eq!(lines.len(), 11, "{lines:?}");

@@ -308,7 +308,7 @@ pub(crate) fn measure(
     filter: &str,
     cores: (usize, usize),
 ) -> Result<bool> {
-    let region = Region::create().size(32 << 20).memfd("two_processes")?;
+    let region = Region::create().size(64 << 20).memfd("two_processes")?;
     let shared = Shared::create(&region)?;
     let rings = Rings::new(&region, slots, true)?;
     let queues = Queues::new(&region, true, cores)?;

@@ -18,6 +18,7 @@ mod messages;
 mod peer;
 mod queues;
 mod service;
+mod topics;
 mod wake_ups;
 
 use std::process::ExitCode;

@@ -188,6 +188,7 @@ pub(crate) struct Rings {
     pub(crate) cell: crate::cell::Ends,
     pub(crate) lanes: crate::lanes::Ends,
     pub(crate) service: Calls,
+    pub(crate) topics: crate::topics::Topics,
 }
 
 /// What the second process can be asked to do.
@@ -228,6 +229,7 @@ impl Rings {
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
             cell: crate::cell::Ends::new(region, first)?,
             lanes: crate::lanes::Ends::new(region, first)?,
+            topics: crate::topics::Topics::new(region, first)?,
         })
     }
 
@@ -251,6 +253,7 @@ impl Rings {
             task::LANES_ONE => return self.lanes.one.receive(count).map(Some),
             task::LANES_MANY => return self.lanes.many.receive(count).map(Some),
             _ => return Ok(None),
+            _ => return self.topics.serve(task, count),
         }
         Ok(Some(0))
     }

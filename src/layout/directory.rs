@@ -78,6 +78,8 @@ pub enum ObjectKind {
     Semaphore = 14,
     /// A service: requests of many clients, answered by many servers.
     Service = 9,
+    /// A topic: each message to every subscriber.
+    Topic = 7,
 }
 
 impl ObjectKind {
@@ -94,6 +96,7 @@ impl ObjectKind {
             12 => Self::RwLock,
             14 => Self::Semaphore,
             9 => Self::Service,
+            7 => Self::Topic,
             _ => return None,
         })
     }
@@ -111,6 +114,7 @@ impl ObjectKind {
             Self::RwLock => "rwlock",
             Self::Semaphore => "semaphore",
             Self::Service => "service",
+            Self::Topic => "topic",
         }
     }
 }

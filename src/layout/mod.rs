@@ -31,6 +31,7 @@ pub mod rwlock;
 pub mod semaphore;
 pub mod service;
 pub mod spsc;
+pub mod topic;
 
 /// Every object starts at a multiple of this (two cache lines).
 pub const OBJECT_ALIGN: u64 = 128;

@@ -91,6 +91,7 @@ impl Object {
             ObjectKind::RwLock => crate::sync::rwlock::sweep(memory, self, dead),
             ObjectKind::Semaphore => crate::sync::semaphore::sweep(memory, self, dead),
             ObjectKind::Service => crate::channel::service::sweep(memory, self, dead),
+            ObjectKind::Topic => crate::channel::topic::sweep(memory, self, dead),
         }
     }
 }
@@ -159,6 +160,9 @@ fn minimum_length(object: &Object) -> Option<u64> {
         ObjectKind::Service => {
             crate::layout::service::Geometry::of(object.length, object.item_count, object.parameters)?
                 .length()
+        ObjectKind::Topic => {
+            let [subscribers, _, history, inline] = object.parameters.map(u64::from);
+            crate::layout::topic::pool_offset(subscribers, object.item_count, history, inline)
         }
     }
 }

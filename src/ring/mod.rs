@@ -34,5 +34,6 @@ pub(crate) mod role_words;
 pub(crate) mod roles;
 #[cfg(not(allmende_loom))]
 pub mod spsc;
+pub(crate) mod topic;
 #[cfg(not(allmende_loom))]
 pub(crate) mod waiting;

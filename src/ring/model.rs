@@ -7,6 +7,7 @@ mod mpmc;
 mod records;
 mod roles;
 mod slots;
+mod topic;
 
 use loom::thread;
 

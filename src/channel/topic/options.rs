@@ -1,0 +1,204 @@
+//! How a topic is made.
+
+use super::mapped::Class;
+use crate::layout::topic::{MAX_CLASSES, MAX_DEPTH, MAX_INLINE, MAX_PUBLISHERS, MAX_SUBSCRIBERS, MIN_DEPTH};
+
+/// How a topic is to be made; all who open it by [`open_or_create_with`](super::Topic::open_or_create_with) must
+/// ask for the same.
+///
+/// ```
+/// use allmende::topic::{Options, Topic};
+/// # let region = allmende::Region::create().memfd("example")?;
+/// let options = Options::new(16).subscribers(3).history(4).blocks(32);
+/// let images = Topic::<[u8; 1000]>::open_or_create_with(&region, "images", &options)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    depth: usize,
+    subscribers: u32,
+    publishers: u32,
+    history: usize,
+    loans: u32,
+    inline: Option<usize>,
+    blocks: Option<u32>,
+    at_first: Option<u32>,
+    classes: Vec<(usize, u32)>,
+}
+
+impl Options {
+    /// Room for `depth` messages that a subscriber has not taken yet, rounded up to a power of two (at least 2).
+    pub fn new(depth: usize) -> Self {
+        Self {
+            depth,
+            subscribers: 8,
+            publishers: 4,
+            history: 0,
+            loans: 2,
+            inline: None,
+            blocks: None,
+            at_first: None,
+            classes: Vec::new(),
+        }
+    }
+
+    /// How many subscribers there can be at a time: up to 64 (default: 8).
+    #[must_use]
+    pub fn subscribers(mut self, most: u32) -> Self {
+        self.subscribers = most;
+        self
+    }
+
+    /// How many publishers there can be at a time: up to 64 (default: 4).
+    #[must_use]
+    pub fn publishers(mut self, most: u32) -> Self {
+        self.publishers = most;
+        self
+    }
+
+    /// How many of the last messages are kept for subscribers that come late, rounded up to a power of two
+    /// (default: none).
+    #[must_use]
+    pub fn history(mut self, messages: usize) -> Self {
+        self.history = messages;
+        self
+    }
+
+    /// How many loans of blocks a subscriber may hold at a time (default: 2).
+    #[must_use]
+    pub fn loans(mut self, most: u32) -> Self {
+        self.loans = most;
+        self
+    }
+
+    /// How many bytes a message may have to stand in the subscriptions' entries rather than in a block, up to 104
+    /// (default: 104 for a topic of bytes; for a typed one the type's size if that is so small, else 0).
+    #[must_use]
+    pub fn inline(mut self, bytes: usize) -> Self {
+        self.inline = Some(bytes);
+        self
+    }
+
+    /// How many blocks there can be of a typed topic's size, and of each of the default sizes of a topic of bytes.
+    ///
+    /// The default, `max(depth, history) + subscribers × loans + publishers + 1`, is what it takes for no publisher
+    /// ever to lack one as long as all subscribers are lossless or overwriting, and publishers hold one loan each. A
+    /// subscriber that drops the newest may keep `depth` blocks more from being free.
+    #[must_use]
+    pub fn blocks(mut self, most: u32) -> Self {
+        self.blocks = Some(most);
+        self
+    }
+
+    /// How many of them are committed at first, and each time that none is free (default: all). What is not
+    /// committed is not touched: in a region that is not prefaulted it costs no memory yet.
+    #[must_use]
+    pub fn at_first(mut self, blocks: u32) -> Self {
+        self.at_first = Some(blocks);
+        self
+    }
+
+    /// Adds a size class to a topic of bytes: `blocks` of them, for messages of up to `size` bytes. Instead of the
+    /// defaults, which are 256 B, 4 KiB and 64 KiB. At most eight.
+    #[must_use]
+    pub fn class(mut self, size: usize, blocks: u32) -> Self {
+        self.classes.push((size, blocks));
+        self
+    }
+
+    pub(super) fn plan(&self, of: Content) -> Result<Plan, &'static str> {
+        let depth = (self.depth as u64).checked_next_power_of_two().unwrap_or(u64::MAX).max(MIN_DEPTH);
+        let history = if self.history == 0 { Some(0) } else { self.history.checked_next_power_of_two() };
+        let history = history.map_or(u64::MAX, |history| history as u64);
+        if self.depth == 0 || depth > MAX_DEPTH || history > MAX_DEPTH {
+            return Err("choose a depth between 1 and 2^24, and no more history");
+        }
+        if !(1..=MAX_SUBSCRIBERS).contains(&self.subscribers.into()) {
+            return Err("choose between 1 and 64 subscribers");
+        }
+        if !(1..=MAX_PUBLISHERS).contains(&self.publishers.into()) {
+            return Err("choose between 1 and 64 publishers");
+        }
+        if self.loans == 0 || self.loans > 1 << 20 {
+            return Err("choose between 1 and 2^20 loans a subscriber");
+        }
+        let inline = match (self.inline, of) {
+            (Some(bytes), _) if bytes as u64 > MAX_INLINE => {
+                return Err("messages of up to 104 bytes can be inline");
+            }
+            // Entries are aligned by eight.
+            (_, Content::Typed { align, .. }) if align > 8 => 0,
+            (Some(bytes), Content::Typed { size, .. }) => {
+                if size > bytes {
+                    0
+                } else {
+                    size
+                }
+            }
+            (None, Content::Typed { size, .. }) => {
+                if size as u64 > MAX_INLINE {
+                    0
+                } else {
+                    size
+                }
+            }
+            (Some(bytes), Content::Bytes) => bytes,
+            (None, Content::Bytes) => 104,
+        };
+        let needed = depth.max(history)
+            + u64::from(self.subscribers) * u64::from(self.loans)
+            + u64::from(self.publishers)
+            + 1;
+        let blocks = self.blocks.unwrap_or(u32::try_from(needed).unwrap_or(u32::MAX));
+        let sizes = match of {
+            Content::Typed { .. } if !self.classes.is_empty() => {
+                return Err("a typed topic has one size of blocks: say how many by `blocks`");
+            }
+            Content::Typed { size, .. } => vec![(size, blocks)],
+            Content::Bytes if self.classes.is_empty() => vec![(256, blocks), (4096, blocks), (65536, blocks)],
+            Content::Bytes => {
+                let mut sizes = self.classes.clone();
+                sizes.sort_unstable();
+                sizes
+            }
+        };
+        if sizes.len() > MAX_CLASSES {
+            return Err("choose at most eight size classes");
+        }
+        if sizes.iter().map(|&(_, blocks)| u64::from(blocks)).sum::<u64>() <= history {
+            return Err("there must be more blocks than the history keeps");
+        }
+        let class = |(size, blocks): (usize, u32)| {
+            Class::new(size as u64, blocks, self.at_first.unwrap_or(blocks).clamp(1, blocks.max(1)))
+        };
+        Ok(Plan {
+            depth,
+            subscribers: self.subscribers,
+            publishers: self.publishers,
+            history,
+            // At most 104, so rounded up to the entry's words.
+            inline: (inline as u64).next_multiple_of(8),
+            loans: self.loans,
+            classes: sizes.into_iter().map(class).collect(),
+        })
+    }
+}
+
+/// What a topic's messages are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Content {
+    Typed { size: usize, align: usize },
+    Bytes,
+}
+
+/// A topic in numbers.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) depth: u64,
+    pub(super) subscribers: u32,
+    pub(super) publishers: u32,
+    pub(super) history: u64,
+    pub(super) inline: u64,
+    pub(super) loans: u32,
+    pub(super) classes: Vec<Class>,
+}

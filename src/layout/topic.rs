@@ -1,0 +1,163 @@
+//! A topic: each message to every subscriber, large payloads in blocks that all of them share.
+//!
+//! | offset | size | field | writer | ordering |
+//! | --- | --- | --- | --- | --- |
+//! | 0 | 4 | `turn`: owner of whoever changes what is shared, 0 nobody | compare-and-swap; a sweep | Acquire to take, Release to give back |
+//! | 4 | 4 | reserved, zero | – | – |
+//! | 8 | 8 | `live`: a bit for each subscription that messages go to | holder of the turn | Relaxed, ordered by the turn |
+//! | 16 | 8 | `overwriting`: those of them that lose their oldest when full | holder of the turn | as above |
+//! | 24 | 8 | `dropping`: those of them that go without the newest when full | holder of the turn | as above |
+//! | 32 | 8 | `published`: messages so far, the next one's number | holder of the turn | Release, read by Acquire |
+//! | 40 | 8 | `note`: number + 1 of the message under way; done when it equals `published` | holder of the turn | Release |
+//! | 48 | 8 | `note_descriptor`: its descriptor | holder of the turn | Relaxed |
+//! | 56 | 8 | `note_bytes`: what `bytes` will be with it | holder of the turn | Relaxed |
+//! | 64 | 8 | `bytes`: published so far | holder of the turn | Release |
+//! | 72 | 8 | `unclean`: a bit for each subscription whose subscriber left or died, and still holds things | set by leaver and sweep, cleared by the holder of the turn | Release, read by Acquire |
+//! | 80 | 48 | reserved, zero | – | – |
+//! | 128 | 4 | eventcount on which publishers sleep | publishers, subscribers | see `sync::eventcount` |
+//! | 256 | 4 | eventcount on which subscribers sleep | subscribers, publishers | as above |
+//! | 384 | 128 | counters: see [`super::counters`] | | |
+//! | 512 | 128 | size classes: eight of `[size:64][blocks:32][at first:32]`, smallest first | creator | read once |
+//! | 640 | 4 | how many classes there are | creator | read once |
+//! | 644 | 4 | loans that a subscriber may hold | creator | read once |
+//! | 648 | 32 | `committed`: blocks of each class that are in use | holder of the turn | Release, read by Acquire |
+//! | 768 | 256 | publishers' roles: 64 words, see [`super::spsc::role`] | compare-and-swap | `AcqRel` |
+//! | 1024 | 256 | subscribers' roles: the same | compare-and-swap | `AcqRel` |
+//! | 1280 | 512 | `tail` of each subscription: messages put into it | holder of the turn | Relaxed, ordered by the turn |
+//! | 1792 | 512 | `evicted` of each: how many of them were taken out again | holder of the turn | as above |
+//! | 2304 | 512 | `joined` of each: number of the first message that its subscriber could get | holder of the turn | as above |
+//! | 2816 | 512 | `first` of each: its `tail` when it was joined | holder of the turn | as above |
+//! | 3328 | 512 | `evicted_before` of each: its `evicted` when it was joined | holder of the turn | as above |
+//! | 3840 | 128 a subscription | `cursor`: `[messages taken or evicted:63][parity of evicted:1]` | subscriber; the holder of the turn that evicts | Release or compare-and-swap, read by Acquire |
+//! | then | | the subscriptions' entries; the history's entries; blocks, at multiples of 128 | | |
+//!
+//! ```text
+//!   an entry:   0          8            16             24              stride
+//!              ┌──────────┬────────────┬──────────────┬───────────────┐
+//!              │ stamp    │ number + 1 │ descriptor   │ short payload │  stamp = position + 1 once it is there
+//!              └──────────┴────────────┴──────────────┴───────────────┘
+//!   descriptor:  [length:32][block + 1:32]        block + 1 = 0: the payload stands in the entry
+//!
+//!   a block:    0          8             12                            64
+//!              ┌──────────┬─────────────┬─────────────────────────────┬─────────┐
+//!              │ holders  │ publisher   │ reserved, zero              │ payload │
+//!              │ bit s: s │ [kept][own] │                             │         │
+//!              └──────────┴─────────────┴─────────────────────────────┴─────────┘
+//! ```
+//!
+//! A block is free when nobody holds it *and* it has no publisher. Blocks are numbered through all classes.
+//! In the directory `item_size` is that of a `T`, 0 for a topic of bytes; `item_count` the entries of a
+//! subscription; the `parameters` are `subscribers`, `publishers`, `history` and `inline` (bytes of a short
+//! payload).
+
+use super::{OBJECT_ALIGN, round_up};
+
+/// Offset of `turn`.
+pub const TURN: u64 = 0;
+/// Offset of `live`.
+pub const LIVE: u64 = 8;
+/// Offset of `overwriting`.
+pub const OVERWRITING: u64 = 16;
+/// Offset of `dropping`.
+pub const DROPPING: u64 = 24;
+/// Offset of `published`.
+pub const PUBLISHED: u64 = 32;
+/// Offset of `note`.
+pub const NOTE: u64 = 40;
+/// Offset of `note_descriptor`.
+pub const NOTE_DESCRIPTOR: u64 = 48;
+/// Offset of `note_bytes`.
+pub const NOTE_BYTES: u64 = 56;
+/// Offset of `bytes`.
+pub const BYTES: u64 = 64;
+/// Offset of `unclean`.
+pub const UNCLEAN: u64 = 72;
+/// Offset of the eventcount on which publishers sleep.
+pub const PUBLISHERS_EVENT: u64 = 128;
+/// Offset of the eventcount on which subscribers sleep.
+pub const SUBSCRIBERS_EVENT: u64 = 256;
+/// Offset of the counters.
+pub const COUNTERS: u64 = 384;
+/// Offset of the size classes, 16 bytes each.
+pub const CLASSES: u64 = 512;
+/// Offset of the number of classes.
+pub const CLASS_COUNT: u64 = 640;
+/// Offset of how many loans a subscriber may hold.
+pub const LOANS: u64 = 644;
+/// Offset of the committed blocks of each class, four bytes each.
+pub const COMMITTED: u64 = 648;
+/// Offset of the publishers' roles.
+pub const PUBLISHERS: u64 = 768;
+/// Offset of the subscribers' roles.
+pub const SUBSCRIBERS: u64 = 1024;
+/// Offset of the subscriptions' `tail`s, eight bytes each.
+pub const TAILS: u64 = 1280;
+/// Offset of the subscriptions' `evicted`, eight bytes each.
+pub const EVICTED: u64 = 1792;
+/// Offset of the subscriptions' `joined`, eight bytes each.
+pub const JOINED: u64 = 2304;
+/// Offset of the subscriptions' `first`, eight bytes each.
+pub const FIRST: u64 = 2816;
+/// Offset of the subscriptions' `evicted_before`, eight bytes each.
+pub const EVICTED_BEFORE: u64 = 3328;
+/// Offset of the subscriptions' cursors, 128 bytes each.
+pub const CURSORS: u64 = 3840;
+
+/// Bytes of an entry before its short payload: stamp, number, descriptor.
+pub const ENTRY_HEAD: u64 = 24;
+/// Bytes of a block before its payload.
+pub const BLOCK_HEAD: u64 = 64;
+/// Offset of `publisher` in a block.
+pub const BLOCK_PUBLISHER: u64 = 8;
+/// The bit of a block's `publisher` that says that the history keeps it.
+pub const KEPT: u32 = 1 << 30;
+
+/// The most subscribers, a bit each.
+pub const MAX_SUBSCRIBERS: u64 = 64;
+/// The most publishers.
+pub const MAX_PUBLISHERS: u64 = 64;
+/// The most size classes.
+pub const MAX_CLASSES: usize = 8;
+/// The most bytes of a short payload.
+pub const MAX_INLINE: u64 = 104;
+/// The fewest entries of a subscription: the last message must not stand where the next one is being written, or a
+/// sweep could not tell one from the other.
+pub const MIN_DEPTH: u64 = 2;
+/// The most entries of a subscription, and messages of a history.
+pub const MAX_DEPTH: u64 = 1 << 24;
+/// The most blocks of all classes together.
+pub const MAX_BLOCKS: u64 = 1 << 31;
+/// The most bytes of a message.
+pub const MAX_MESSAGE: u64 = u32::MAX as u64;
+/// The strictest alignment that a payload may have.
+pub const MAX_ALIGN: usize = 64;
+
+/// Bytes from one entry to the next, with this much room for a short payload.
+pub const fn entry_stride(inline: u64) -> u64 {
+    match round_up(ENTRY_HEAD + inline, 64) {
+        Some(stride) => stride,
+        None => u64::MAX,
+    }
+}
+
+/// Bytes from one block to the next.
+pub const fn block_stride(size: u64) -> Option<u64> {
+    match size.checked_add(BLOCK_HEAD) {
+        Some(bytes) => round_up(bytes, 64),
+        None => None,
+    }
+}
+
+/// Where the blocks begin, and so what a topic has at the least; `None` for numbers that no topic has.
+pub const fn pool_offset(subscribers: u64, depth: u64, history: u64, inline: u64) -> Option<u64> {
+    if subscribers == 0 || subscribers > MAX_SUBSCRIBERS || inline > MAX_INLINE || !inline.is_multiple_of(8) {
+        return None;
+    }
+    let lasting = history == 0 || history.is_power_of_two();
+    if depth < MIN_DEPTH || !depth.is_power_of_two() || depth > MAX_DEPTH || history > MAX_DEPTH || !lasting {
+        return None;
+    }
+    // All far below 2^64: 2^6 · 2^24 · 2^7.
+    let entries = (subscribers * depth + history) * entry_stride(inline);
+    round_up(CURSORS + 128 * subscribers + entries, OBJECT_ALIGN)
+}

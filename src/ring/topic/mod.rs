@@ -1,0 +1,128 @@
+//! The algorithms of a topic: each message to every subscriber, large payloads in shared blocks.
+//!
+//! ```text
+//!                      under the turn                     without it
+//!   publisher ─ loan ──► note ─ bits ─ history ─ entries ─► subscription 0: ▒▒▒░░ ──► take ─ read ─ give back
+//!     a block,           number m    (the last N)      ├──► subscription 3: ▒░░░░
+//!     by its own word                                  └──► subscription 7: ▒▒▒▒▒ (full: wait, drop, evict)
+//! ```
+//!
+//! *The turn* is a word that names whoever changes what all share: a publisher for as long as it takes to
+//! enter a message into the subscriptions (not while it writes the payload, nor while it waits), a
+//! subscriber that comes. So every subscription has one writer at a time, all subscribers see all messages in
+//! the same order, and lossless publishing looks for room everywhere before it enters anything. Messages
+//! bear numbers; a subscriber that misses some sees a gap in them: an exact count.
+//!
+//! *A dead holder of the turn* is followed by a sweep, under the dead's own name: it finishes what the note
+//! says (`deliver::recover`), so that a message gets to all subscribers or to none. All steps can be done
+//! twice: entries bear the number, evictions a parity, blocks the dead publisher's name until the end.
+//!
+//! *A block* (`pool`): `FREE ─swap─► claimed ─bits─► held ─publisher gone─► held ─each clears its bit─► FREE`.
+//! *A subscription* (`subscriptions`): `free ─join, under the turn─► live ─left or died─► unclean ─clean,
+//! under the turn─► free`; cleaning clears its bit in every block.
+//!
+//! The bitmap of holders is that of the prototypes (`docs/prototypes.md`). The turn takes the place of their
+//! queue's slots with owners, after LMDB's single writer and iceoryx2's per-subscriber queues.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod deliver;
+pub(crate) mod pool;
+pub(crate) mod subscriptions;
+pub(crate) mod turn;
+
+use crate::atomic::{AtomicU32, AtomicU64};
+
+/// A word of a topic's head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Head {
+    Live,
+    Overwriting,
+    Dropping,
+    Published,
+    Note,
+    NoteDescriptor,
+    NoteBytes,
+    Bytes,
+    Unclean,
+}
+
+/// Whose entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entries {
+    Of(usize),
+    History,
+}
+
+/// Words of an entry; a short payload follows them.
+pub(crate) const STAMP: usize = 0;
+pub(crate) const NUMBER: usize = 1;
+pub(crate) const DESCRIPTOR: usize = 2;
+pub(crate) const INLINE: usize = 3;
+
+/// The words of a topic, wherever they lie. Depth, history and counts are fixed and private.
+pub(crate) trait Backing {
+    fn turn(&self) -> &AtomicU32;
+    fn head(&self, word: Head) -> &AtomicU64;
+    /// How many subscriptions there can be: 64 at the most.
+    fn subscribers(&self) -> usize;
+    fn role(&self, subscription: usize) -> &AtomicU32;
+    fn tail(&self, subscription: usize) -> &AtomicU64;
+    fn evicted(&self, subscription: usize) -> &AtomicU64;
+    fn joined(&self, subscription: usize) -> &AtomicU64;
+    fn first(&self, subscription: usize) -> &AtomicU64;
+    fn evicted_before(&self, subscription: usize) -> &AtomicU64;
+    fn cursor(&self, subscription: usize) -> &AtomicU64;
+    /// Entries of a subscription: a power of two, at least 2 (see `layout::topic::MIN_DEPTH`).
+    fn depth(&self) -> u64;
+    /// Entries of the history: 0 or a power of two.
+    fn history(&self) -> u64;
+    /// The words of the entry that `position` falls on.
+    fn entry(&self, of: Entries, position: u64) -> &[AtomicU64];
+    /// How many size classes there are.
+    fn classes(&self) -> usize;
+    /// The numbers of a class's blocks, those included that are not committed.
+    fn blocks_of(&self, class: usize) -> std::ops::Range<u32>;
+    fn committed(&self, class: usize) -> &AtomicU32;
+    /// Who holds a block; `None` if there is no such block.
+    fn holders(&self, block: u32) -> Option<&AtomicU64>;
+    /// Who writes it, or that it is kept.
+    fn publisher(&self, block: u32) -> Option<&AtomicU32>;
+}
+
+/// Where a message's payload is, and how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Descriptor {
+    /// `None`: in the entry.
+    pub(crate) block: Option<u32>,
+    pub(crate) length: u32,
+}
+
+impl Descriptor {
+    #[inline]
+    pub(crate) fn word(self) -> u64 {
+        u64::from(self.length) << 32 | self.block.map_or(0, |block| u64::from(block) + 1)
+    }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "each half of the word")]
+    pub(crate) fn from_word(word: u64) -> Self {
+        Self { block: (word as u32).checked_sub(1), length: (word >> 32) as u32 }
+    }
+}
+
+/// The subscriptions whose bits are set.
+#[inline]
+pub(crate) fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = mask.trailing_zeros() as usize;
+        mask &= mask.wrapping_sub(1);
+        (lowest < 64).then_some(lowest)
+    })
+}
+
+/// A bit for each subscription that there can be.
+#[inline]
+pub(crate) fn everybody(backing: &impl Backing) -> u64 {
+    u64::MAX >> (64 - backing.subscribers().clamp(1, 64))
+}

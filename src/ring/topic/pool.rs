@@ -1,0 +1,126 @@
+//! Blocks: claiming a free one, giving up one's hold, and what a sweep does with those of the dead.
+//!
+//! | publisher | holders | the block is |
+//! | --- | --- | --- |
+//! | 0 | 0 | free |
+//! | owner | 0, or bits of those that it is just being delivered to | claimed: being written, or delivered |
+//! | owner, KEPT | any | being delivered, and in the history already |
+//! | KEPT | any | in the history, and held by those whose bits are set |
+//! | 0 | not 0 | held |
+//! | owner | not 0, bits of an earlier delivery | looked at by one who found it free and comes too late: it goes on |
+
+#![forbid(unsafe_code)]
+
+use super::Backing;
+use crate::atomic::Ordering;
+use crate::layout::owner::{self, Owner};
+use crate::layout::topic::KEPT;
+
+/// Claims a free block of `class` for `me`; `next` is where to begin, a private hint.
+#[inline]
+pub(crate) fn claim(backing: &impl Backing, class: usize, me: Owner, next: &mut u32) -> Option<u32> {
+    let blocks = committed(backing, class);
+    let count = blocks.end - blocks.start;
+    for _ in 0..count {
+        if *next >= count {
+            *next = 0;
+        }
+        let block = blocks.start + *next;
+        *next += 1;
+        let (holders, publisher) = (backing.holders(block)?, backing.publisher(block)?);
+        // Relaxed: a guess, so that a block that others use keeps its line.
+        if holders.load(Ordering::Relaxed) != 0 || publisher.load(Ordering::Relaxed) != 0 {
+            continue;
+        }
+        // Acquire: pairs with the Release that took the last publisher's name, or the history's mark, out.
+        if publisher.compare_exchange(0, me.bits(), Ordering::Acquire, Ordering::Relaxed).is_err() {
+            continue;
+        }
+        // Looked at again: another may have published it in between.
+        // Acquire: pairs with the Release in `give_back`: they have read what will be overwritten.
+        if holders.load(Ordering::Acquire) == 0 {
+            return Some(block);
+        }
+        publisher.store(0, Ordering::Release);
+    }
+    None
+}
+
+/// Gives a claimed block up.
+pub(crate) fn abandon(backing: &impl Backing, block: u32) {
+    if let Some(publisher) = backing.publisher(block) {
+        // Release: pairs with the Acquire in `claim`: our writes come before the next one's.
+        publisher.store(0, Ordering::Release);
+    }
+}
+
+/// Ends the hold of `subscription` on a block.
+#[inline]
+pub(crate) fn give_back(backing: &impl Backing, block: u32, subscription: usize) {
+    if let Some(holders) = backing.holders(block) {
+        // Release: pairs with the Acquire in `claim`: our reads come before.
+        holders.fetch_and(!(1 << subscription), Ordering::Release);
+    }
+}
+
+/// Commits more blocks of `class`, as many as there were at first; to be called under the turn. Whether there
+/// were any left.
+pub(crate) fn grow(backing: &impl Backing, class: usize, part: u32) -> bool {
+    let all = backing.blocks_of(class);
+    let now = committed(backing, class).end;
+    let end = now.saturating_add(part.max(1)).min(all.end);
+    for block in now..end {
+        if let (Some(holders), Some(publisher)) = (backing.holders(block), backing.publisher(block)) {
+            // Relaxed, both: nobody looks at them before they are committed. There may be remains of an
+            // earlier object's creator that died.
+            holders.store(0, Ordering::Relaxed);
+            publisher.store(0, Ordering::Relaxed);
+        }
+    }
+    // Release: pairs with the Acquire in `committed`.
+    backing.committed(class).store(end - all.start, Ordering::Release);
+    end > now
+}
+
+/// The blocks of `class` that are in use.
+#[inline]
+pub(crate) fn committed(backing: &impl Backing, class: usize) -> std::ops::Range<u32> {
+    let all = backing.blocks_of(class);
+    // Acquire: pairs with the Release in `grow`: their headers are there.
+    let count = backing.committed(class).load(Ordering::Acquire);
+    // More than there are: nonsense, which costs nothing.
+    all.start..all.start + count.min(all.end - all.start)
+}
+
+/// All blocks that are in use.
+pub(crate) fn all_committed(backing: &impl Backing) -> impl Iterator<Item = u32> {
+    (0..backing.classes()).flat_map(|class| committed(backing, class))
+}
+
+/// Ends the hold of `subscription` on whatever it holds.
+pub(crate) fn give_back_all(backing: &impl Backing, subscription: usize) {
+    for block in all_committed(backing) {
+        let Some(holders) = backing.holders(block) else { continue };
+        // Relaxed: nobody can set this bit now (the turn), and a bit that its owner just cleared is cleared.
+        if holders.load(Ordering::Relaxed) & 1 << subscription != 0 {
+            give_back(backing, block, subscription);
+        }
+    }
+}
+
+/// Frees what `dead` had claimed and not published; how many blocks that were.
+pub(crate) fn sweep(backing: &impl Backing, dead: Owner) -> u64 {
+    let mut abandoned = 0;
+    for block in all_committed(backing) {
+        let Some(publisher) = backing.publisher(block) else { continue };
+        // Relaxed: the dead writes no more, and nobody else writes to a word that names it.
+        let word = publisher.load(Ordering::Relaxed);
+        if word & owner::MASK == dead.bits() {
+            // Whoever holds it goes on, and so does the history: it was published, or is another's, claimed too
+            // late. Release: pairs with the Acquire in `claim`.
+            publisher.store(word & KEPT, Ordering::Release);
+            abandoned += u64::from(word & KEPT == 0);
+        }
+    }
+    abandoned
+}

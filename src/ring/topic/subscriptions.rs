@@ -1,0 +1,259 @@
+//! Coming, taking messages, and going.
+
+#![forbid(unsafe_code)]
+
+use super::{
+    Backing, DESCRIPTOR, Descriptor, Entries, Head, INLINE, NUMBER, STAMP, bits, everybody, pool, turn,
+};
+use crate::atomic::Ordering;
+use crate::layout::owner::{self, Owner};
+use crate::layout::spsc::role;
+
+/// What happens to a message for which a subscription has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Policy {
+    /// It does not happen: publishers wait.
+    #[default]
+    Lossless,
+    /// The subscriber goes without the message.
+    DropNewest,
+    /// The oldest message that the subscriber has not taken yet makes room.
+    OverwriteOldest,
+}
+
+/// Makes `me` a subscriber that gets up to `replay` messages of the history first. Under the turn. `None` when
+/// no subscription is free.
+pub(crate) fn join(backing: &impl Backing, me: Owner, policy: Policy, replay: u64) -> Option<Taking> {
+    let relaxed = |word| backing.head(word).load(Ordering::Relaxed);
+    // Acquire: pairs with the Release in `clean`, and in `mark_unclean`.
+    let busy = relaxed(Head::Live) | backing.head(Head::Unclean).load(Ordering::Acquire);
+    let index = (0..backing.subscribers()).find(|&index| {
+        let word = backing.role(index);
+        let now = word.load(Ordering::Relaxed);
+        // Acquire: pairs with the Release of the last subscriber's leaving or sweep. From here on a sweep
+        // finds us, and cleans.
+        busy & 1 << index == 0
+            && Owner::from_word(now).is_none()
+            && word.compare_exchange(now, me.bits(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+    })?;
+    let bit = 1_u64 << index;
+    for (word, of) in [(Head::Overwriting, Policy::OverwriteOldest), (Head::Dropping, Policy::DropNewest)] {
+        let others = relaxed(word) & !bit;
+        // Relaxed, as all that follows: ordered by the turn.
+        backing.head(word).store(if policy == of { others | bit } else { others }, Ordering::Relaxed);
+    }
+    let start = backing.tail(index).load(Ordering::Relaxed);
+    empty(backing, index);
+    let published = relaxed(Head::Published);
+    let replayed = replay.min(backing.history()).min(backing.depth()).min(published);
+    // One whose place a publisher was about to take when it died is gone.
+    let there = |number: &u64| {
+        backing.entry(Entries::History, *number)[NUMBER].load(Ordering::Relaxed) == number.wrapping_add(1)
+    };
+    let first = (published - replayed..published).find(there).unwrap_or(published);
+    for (ahead, number) in (first..published).enumerate() {
+        let old = backing.entry(Entries::History, number);
+        let descriptor = old[DESCRIPTOR].load(Ordering::Relaxed);
+        let block = Descriptor::from_word(descriptor).block;
+        if let Some(holders) = block.and_then(|block| backing.holders(block)) {
+            // Relaxed: the history keeps the block as long as we have the turn.
+            holders.fetch_or(bit, Ordering::Relaxed);
+        }
+        let position = start.wrapping_add(ahead as u64);
+        let entry = backing.entry(Entries::Of(index), position);
+        for (to, from) in entry[NUMBER..].iter().zip(&old[NUMBER..]) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        entry[STAMP].store(position.wrapping_add(1), Ordering::Relaxed);
+        backing.tail(index).store(position.wrapping_add(1), Ordering::Relaxed);
+    }
+    // Figures for people.
+    backing.joined(index).store(first, Ordering::Relaxed);
+    backing.first(index).store(start, Ordering::Relaxed);
+    let evicted = backing.evicted(index).load(Ordering::Relaxed);
+    backing.evicted_before(index).store(evicted, Ordering::Relaxed);
+    // Release: a sweep that sees the bit sees the rest.
+    backing.head(Head::Live).store(relaxed(Head::Live) | bit, Ordering::Release);
+    let parity = evicted & 1;
+    let overwriting = policy == Policy::OverwriteOldest;
+    Some(Taking { index, position: start, parity, overwriting, expected: first })
+}
+
+/// Nothing is queued any more, and no eviction is half-way.
+fn empty(backing: &impl Backing, index: usize) {
+    let tail = backing.tail(index).load(Ordering::Relaxed);
+    let parity = backing.evicted(index).load(Ordering::Relaxed) & 1;
+    backing.cursor(index).store(tail << 1 | parity, Ordering::Relaxed);
+}
+
+/// Says that the subscriber of `index` is gone and still holds things.
+pub(crate) fn mark_unclean(backing: &impl Backing, index: usize) {
+    // Release: pairs with the Acquire in `clean`: its reads come before.
+    backing.head(Head::Unclean).fetch_or(1 << index, Ordering::Release);
+}
+
+/// Whether there is something to clean.
+#[inline]
+pub(crate) fn unclean(backing: &impl Backing) -> bool {
+    // Relaxed: a guess; it is on the line of the turn.
+    backing.head(Head::Unclean).load(Ordering::Relaxed) & everybody(backing) != 0
+}
+
+/// Gives back what those that are gone held. Under the turn.
+#[cold]
+pub(crate) fn clean(backing: &impl Backing) {
+    // Acquire: pairs with the Release in `mark_unclean`.
+    for index in bits(backing.head(Head::Unclean).load(Ordering::Acquire) & everybody(backing)) {
+        let bit = 1_u64 << index;
+        let live = backing.head(Head::Live).load(Ordering::Relaxed);
+        backing.head(Head::Live).store(live & !bit, Ordering::Relaxed);
+        pool::give_back_all(backing, index);
+        empty(backing, index);
+        // Release: pairs with the Acquire in `join` (and the turn): all is given back.
+        backing.head(Head::Unclean).fetch_and(!bit, Ordering::Release);
+    }
+}
+
+/// How many looks a leaver or a sweep makes at the turn before it leaves the cleaning to the next publisher.
+const PATIENCE: u32 = if cfg!(allmende_loom) { 2 } else { 10_000 };
+
+/// Cleans, if the turn can be had in the name of `me`; the next holder does it otherwise.
+fn clean_soon(backing: &impl Backing, me: Owner) {
+    if unclean(backing) && turn::take_soon(backing.turn(), me, PATIENCE) {
+        clean(backing);
+        turn::give_back(backing.turn());
+    }
+}
+
+/// The subscriber of `index` goes.
+pub(crate) fn leave(backing: &impl Backing, index: usize, me: Owner) {
+    mark_unclean(backing, index);
+    clean_soon(backing, me);
+    // Release: pairs with the Acquire in `join`.
+    backing.role(index).store(role::LEFT, Ordering::Release);
+}
+
+/// Gives back what `dead` held as a holder of the turn, subscriber and publisher; how many of its claims were
+/// given up. Can be done twice, and stopped at any step.
+pub(crate) fn sweep(backing: &impl Backing, dead: Owner) -> u64 {
+    if turn::is_of(backing.turn(), dead) {
+        super::deliver::recover(backing);
+        clean(backing);
+        turn::give_back(backing.turn());
+    }
+    let of_dead = |index: &usize| {
+        // Acquire: what it did before.
+        backing.role(*index).load(Ordering::Acquire) & owner::MASK == dead.bits()
+    };
+    for index in (0..backing.subscribers()).filter(of_dead) {
+        mark_unclean(backing, index);
+    }
+    // In the dead's name: a sweep that dies here is followed by one that finds the turn to be the dead's.
+    clean_soon(backing, dead);
+    for index in (0..backing.subscribers()).filter(of_dead) {
+        // Last: as long as the word names the dead, the next sweep does all of this again. Release: pairs
+        // with the Acquire in `join`.
+        backing.role(index).store(role::DIED, Ordering::Release);
+    }
+    pool::sweep(backing, dead)
+}
+
+/// A message that was taken out of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) number: u64,
+    /// How many messages were missed since the one before.
+    pub(crate) missed: u64,
+}
+
+/// A subscriber's private half.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taking {
+    pub(crate) index: usize,
+    position: u64,
+    /// The lowest bit of the cursor: see `deliver`.
+    parity: u64,
+    overwriting: bool,
+    /// The number of the next message if none is missed.
+    expected: u64,
+}
+
+/// So often a subscriber tries against publishers that evict what it is about to take, before it says "none".
+const TRIES: u32 = if cfg!(allmende_loom) { 4 } else { 1 << 16 };
+
+impl Taking {
+    /// Where the next message will be, unless it is evicted.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether a message is there.
+    #[inline]
+    pub(crate) fn ready(&self, backing: &impl Backing) -> bool {
+        let entry = backing.entry(Entries::Of(self.index), self.position);
+        // Acquire: pairs with the Release in `put`.
+        entry[STAMP].load(Ordering::Acquire) == self.position.wrapping_add(1)
+            || (self.overwriting && self.cursor(backing) >> 1 != self.position)
+    }
+
+    #[inline]
+    fn cursor(&self, backing: &impl Backing) -> u64 {
+        // Acquire: pairs with the holder of the turn that evicted.
+        backing.cursor(self.index).load(Ordering::Acquire)
+    }
+
+    /// Takes the next message. A short payload is copied into `inline`; a block is held from now on.
+    #[inline]
+    pub(crate) fn take(&mut self, backing: &impl Backing, inline: &mut [u64]) -> Option<Taken> {
+        for _ in 0..TRIES {
+            let entry = backing.entry(Entries::Of(self.index), self.position);
+            // Acquire: pairs with the Release in `put`.
+            if entry[STAMP].load(Ordering::Acquire) != self.position.wrapping_add(1) {
+                if self.overwriting && self.caught_up(self.cursor(backing)) {
+                    continue;
+                }
+                return None;
+            }
+            // Relaxed, all: came before the stamp; and if somebody overwrites them just now, the
+            // compare-and-swap below fails.
+            let descriptor = Descriptor::from_word(entry[DESCRIPTOR].load(Ordering::Relaxed));
+            let number = entry[NUMBER].load(Ordering::Relaxed).wrapping_sub(1);
+            if descriptor.block.is_none() {
+                let words = (descriptor.length as usize).div_ceil(8);
+                for (to, from) in inline.iter_mut().zip(&entry[INLINE..]).take(words) {
+                    *to = from.load(Ordering::Relaxed);
+                }
+            }
+            let (from, to) =
+                (self.position << 1 | self.parity, self.position.wrapping_add(1) << 1 | self.parity);
+            let cursor = backing.cursor(self.index);
+            if self.overwriting {
+                // Release: pairs with the Acquire in `look` and `evict`: our reads come before. Acquire on
+                // failure: as in `cursor`.
+                if let Err(now) = cursor.compare_exchange(from, to, Ordering::Release, Ordering::Acquire) {
+                    if self.caught_up(now) {
+                        continue;
+                    }
+                    return None;
+                }
+            } else {
+                // Release: as above. Nobody else writes it.
+                cursor.store(to, Ordering::Release);
+            }
+            self.position = self.position.wrapping_add(1);
+            let missed = number.wrapping_sub(self.expected);
+            self.expected = number.wrapping_add(1);
+            return Some(Taken { descriptor, number, missed });
+        }
+        None
+    }
+
+    /// Goes on where the cursor was moved to; whether it was.
+    fn caught_up(&mut self, cursor: u64) -> bool {
+        let moved = cursor >> 1 != self.position;
+        (self.position, self.parity) = (cursor >> 1, cursor & 1);
+        moved
+    }
+}

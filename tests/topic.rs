@@ -1,0 +1,654 @@
+//! What the topic promises: who gets what under which policy, blocks and loans, misuse, and random sequences of
+//! everything against a simple model.
+
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
+
+mod common;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use allmende::inspect::{ObjectState, SharedState, state};
+use allmende::region::{AccessError, ObjectError};
+use allmende::sync::Waitable;
+use allmende::topic::error::{
+    JoinError, LoanError, PublishError, ReceiveError, TryLoanError, TryPublishError, TryReceiveError,
+};
+use allmende::topic::{ByteTopic, Options, Policy, Publisher, Subscriber, Topic};
+use allmende::{Region, Wait};
+use common::refused;
+use proptest::prelude::*;
+
+const SOON: Duration = Duration::from_millis(10);
+
+fn region() -> Region {
+    Region::create().size(8 << 20).participants(80).memfd("topic").unwrap()
+}
+
+/// Large enough for blocks.
+type Big = [u64; 40];
+
+fn big(number: u64) -> Big {
+    [number; 40]
+}
+
+fn what(region: &Region) -> SharedState {
+    match state(region, &region.objects()[0]) {
+        ObjectState::Shared(state) => state,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How many blocks somebody holds, of the first class.
+fn held(region: &Region) -> u64 {
+    let facts = what(region).facts;
+    let text = &facts.iter().find(|(name, _)| *name == "blocks").unwrap().1;
+    text.split(' ').nth(2).unwrap().parse().unwrap()
+}
+
+#[test]
+fn everybody_gets_everything_in_order() {
+    for wait in [Wait::Park, Wait::Yield, Wait::Spin] {
+        let region = region();
+        let topic = Topic::<Big>::create(&region, "t", &Options::new(4)).unwrap();
+        let small = Topic::<u64>::create(&region, "s", &Options::new(4)).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                let (bigs, smalls) = (topic.subscriber().unwrap(), small.subscriber().unwrap());
+                scope.spawn(move || {
+                    let (bigs, smalls) = (bigs.wait_strategy(wait), smalls.wait_strategy(wait));
+                    for number in 0..300 {
+                        let loan = bigs.receive().unwrap();
+                        assert_eq!((*loan, loan.number(), loan.missed()), (big(number), number, 0));
+                        assert_eq!(*smalls.receive().unwrap(), number);
+                    }
+                    assert!(matches!(bigs.receive(), Err(ReceiveError::Disconnected)));
+                    assert!(matches!(smalls.try_receive(), Err(TryReceiveError::Disconnected)));
+                });
+            }
+            let mut bigs = topic.publisher().unwrap().wait_strategy(wait);
+            let mut smalls = small.publisher().unwrap().wait_strategy(wait);
+            for number in 0..300 {
+                if number % 2 == 0 {
+                    bigs.send(big(number)).unwrap();
+                } else {
+                    let mut claim = bigs.loan().unwrap();
+                    *claim = big(number);
+                    claim.publish().unwrap();
+                }
+                smalls.send(number).unwrap();
+            }
+        });
+        assert_eq!(held(&region), 0, "all blocks come back");
+        assert_eq!(topic.counts().messages, 300);
+        assert_eq!(topic.counts().bytes, 300 * 320);
+        assert_eq!(region.late_wakes(), 0);
+    }
+}
+
+#[test]
+fn several_publishers_are_seen_in_one_order_by_all() {
+    let region = region();
+    let topic = Topic::<[u64; 2]>::create(&region, "t", &Options::new(8)).unwrap();
+    let subscribers: Vec<_> = (0..3).map(|_| topic.subscriber().unwrap()).collect();
+    let publishers: Vec<_> = (0..3).map(|_| topic.publisher().unwrap()).collect();
+    let orders: Vec<Vec<[u64; 2]>> = std::thread::scope(|scope| {
+        for (who, mut publisher) in (0..).zip(publishers) {
+            scope.spawn(move || (0..500).for_each(|number| publisher.send([who, number]).unwrap()));
+        }
+        let readers: Vec<_> = subscribers
+            .into_iter()
+            .map(|subscriber| {
+                scope.spawn(move || (0..1500).map(|_| *subscriber.receive().unwrap()).collect::<Vec<_>>())
+            })
+            .collect();
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+    });
+    assert!(orders.iter().all(|order| *order == orders[0]));
+    for who in 0..3 {
+        let own = orders[0].iter().filter(|message| message[0] == who).map(|message| message[1]);
+        assert!(own.eq(0..500), "each publisher's own order is kept");
+    }
+}
+
+#[test]
+fn the_policies_do_what_they_say() {
+    let region = region();
+    let topic = Topic::<Big>::create(&region, "t", &Options::new(4)).unwrap();
+    let mut publisher = topic.publisher().unwrap();
+    let dropping = topic.subscriber_with(Policy::DropNewest, 0).unwrap();
+    let overwriting = topic.subscriber_with(Policy::OverwriteOldest, 0).unwrap();
+    (0..10).for_each(|number| publisher.try_send(big(number)).unwrap());
+    let all = |subscriber: &Subscriber<Big>| {
+        let mut got = Vec::new();
+        while let Ok(loan) = subscriber.try_receive() {
+            got.push((loan[0], loan.number(), loan.missed()));
+        }
+        got
+    };
+    assert_eq!(all(&dropping), [(0, 0, 0), (1, 1, 0), (2, 2, 0), (3, 3, 0)]);
+    assert_eq!(all(&overwriting), [(6, 6, 6), (7, 7, 0), (8, 8, 0), (9, 9, 0)]);
+    assert_eq!(topic.counts().lost, 12);
+    publisher.try_send(big(10)).unwrap();
+    assert_eq!(all(&dropping), [(10, 10, 6)]);
+    assert_eq!(all(&overwriting), [(10, 10, 0)]);
+    assert_eq!(held(&region), 0);
+
+    let lossless = topic.subscriber().unwrap();
+    (0..4).for_each(|number| publisher.try_send(big(number)).unwrap());
+    assert!(matches!(publisher.try_send(big(4)), Err(TryPublishError::Full(value)) if value == big(4)));
+    assert!(matches!(publisher.send_timeout(big(4), SOON), Err(PublishError::TimedOut(_))));
+    let mut claim = publisher.loan().unwrap();
+    claim[0] = 4;
+    let claim = claim.try_publish().unwrap_err().into_inner();
+    let claim = claim.publish_timeout(SOON).unwrap_err().into_inner();
+    // What was refused got to nobody.
+    assert_eq!(all(&dropping).len() + all(&overwriting).len(), 8);
+    drop(lossless.receive().unwrap());
+    claim.publish().unwrap();
+    assert_eq!(all(&lossless).iter().map(|message| message.0).collect::<Vec<_>>(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn late_joiners_get_the_last_messages() {
+    for (count, expected) in [(0, vec![]), (3, vec![0, 1, 2]), (10, vec![6, 7, 8, 9])] {
+        let region = region();
+        let options = Options::new(8).history(4).blocks(8);
+        let topic = Topic::<Big>::create(&region, "t", &options).unwrap();
+        let mut publisher = topic.publisher().unwrap();
+        (0..count).for_each(|number| publisher.try_send(big(number)).unwrap());
+        let late = topic.subscriber().unwrap();
+        let later = topic.subscriber_with(Policy::Lossless, 2).unwrap();
+        publisher.try_send(big(count)).unwrap();
+        let got: Vec<u64> = std::iter::from_fn(|| late.try_receive().ok().map(|loan| loan[0])).collect();
+        assert_eq!(got, [&expected[..], &[count]].concat());
+        let got: Vec<u64> = std::iter::from_fn(|| later.try_receive().ok().map(|loan| loan[0])).collect();
+        assert_eq!(got, [&expected[expected.len().saturating_sub(2)..], &[count]].concat());
+        assert_eq!(held(&region), 4.min(count + 1), "the history holds its own, and nobody else any");
+    }
+    // Short messages stand in the history's entries.
+    let region = region();
+    let topic = Topic::<u64>::create(&region, "t", &Options::new(8).history(2)).unwrap();
+    let mut publisher = topic.publisher().unwrap();
+    (0..7).for_each(|number| publisher.try_send(number).unwrap());
+    let late = topic.subscriber().unwrap();
+    let got: Vec<u64> = std::iter::from_fn(|| late.try_receive().ok().map(|loan| *loan)).collect();
+    assert_eq!(got, [5, 6]);
+}
+
+#[test]
+fn loans_are_held_at_once_and_dropped_in_any_order() {
+    let region = region();
+    let topic = Topic::<Big>::create(&region, "t", &Options::new(4).loans(3).blocks(8)).unwrap();
+    let mut publisher = topic.publisher().unwrap();
+    let subscriber = topic.subscriber().unwrap();
+    (0..4).for_each(|number| publisher.try_send(big(number)).unwrap());
+    let loans: Vec<_> = (0..3).map(|_| subscriber.try_receive().unwrap()).collect();
+    assert!(matches!(subscriber.try_receive(), Err(TryReceiveError::TooManyLoans { max: 3 })));
+    assert!(matches!(subscriber.receive(), Err(ReceiveError::TooManyLoans { max: 3 })));
+    // The subscription itself has room: the entries of what is lent out are free.
+    (4..7).for_each(|number| publisher.try_send(big(number)).unwrap());
+    let [first, second, third] = loans.try_into().unwrap();
+    // On another thread, the middle one first.
+    std::thread::scope(|scope| {
+        scope.spawn(move || assert_eq!(second[39], 1));
+    });
+    assert_eq!((first[0], third[39]), (0, 2));
+    drop(first);
+    (7..).take(1).for_each(|_| drop(subscriber.try_receive().unwrap()));
+    drop(third);
+    let rest: Vec<u64> = std::iter::from_fn(|| subscriber.try_receive().ok().map(|loan| loan[0])).collect();
+    assert_eq!(rest, [4, 5, 6]);
+    assert_eq!(held(&region), 0);
+}
+
+#[test]
+fn a_slow_subscriber_holds_its_depth_and_its_loans_and_no_more() {
+    let region = region();
+    let topic = Topic::<Big>::create(&region, "t", &Options::new(4).loans(2).blocks(20)).unwrap();
+    let mut publisher = topic.publisher().unwrap();
+    let subscriber = topic.subscriber_with(Policy::OverwriteOldest, 0).unwrap();
+    publisher.try_send(big(0)).unwrap();
+    publisher.try_send(big(1)).unwrap();
+    let (first, second) = (subscriber.try_receive().unwrap(), subscriber.try_receive().unwrap());
+    (2..1000).for_each(|number| publisher.try_send(big(number)).unwrap());
+    assert_eq!(held(&region), 6);
+    assert_eq!((*first, *second), (big(0), big(1)), "what is lent out stays as it was");
+    std::mem::forget(first);
+    drop(second);
+    drop(subscriber);
+    assert_eq!(held(&region), 0, "even what it leaked");
+}
+
+#[test]
+fn blocks_run_out_and_come_back() {
+    let region = region();
+    let topic = Topic::<Big>::create(&region, "t", &Options::new(8).blocks(3)).unwrap();
+    let mut publisher = topic.publisher().unwrap();
+    let subscriber = topic.subscriber().unwrap();
+    (0..3).for_each(|number| publisher.try_send(big(number)).unwrap());
+    assert!(matches!(publisher.try_loan(), Err(TryLoanError::NoBlock)));
+    assert!(matches!(publisher.loan_timeout(SOON), Err(LoanError::TimedOut)));
+    assert!(matches!(publisher.try_send(big(3)), Err(TryPublishError::Loan(TryLoanError::NoBlock, _))));
+    std::thread::scope(|scope| {
+        scope.spawn(|| publisher.send(big(3)).unwrap());
+        std::thread::sleep(SOON);
+        drop(subscriber.receive().unwrap());
+    });
+    // A claim that is given up gives its block back.
+    drop(subscriber.receive().unwrap());
+    drop(publisher.try_loan().unwrap());
+    drop(publisher.try_loan().unwrap());
+    assert_eq!((held(&region), topic.counts().aborted), (2, 2));
+}
+
+#[test]
+fn a_pool_grows_by_parts_when_it_must() {
+    let region = region();
+    let options = Options::new(64).blocks(10).at_first(4);
+    let topic = Topic::<Big>::create(&region, "t", &options).unwrap();
+    let mut publisher = topic.publisher().unwrap();
+    let subscriber = topic.subscriber().unwrap();
+    let committed = |region: &Region| what(region).facts.iter().any(|(_, text)| text.contains("of 4 held"));
+    (0..4).for_each(|number| publisher.try_send(big(number)).unwrap());
+    assert!(committed(&region));
+    (4..10).for_each(|number| publisher.try_send(big(number)).unwrap());
+    assert_eq!(held(&region), 10);
+    assert!(matches!(publisher.try_send(big(10)), Err(TryPublishError::Loan(TryLoanError::NoBlock, _))));
+    for number in 0..10 {
+        assert_eq!(*subscriber.try_receive().unwrap(), big(number));
+    }
+}
+
+#[test]
+fn messages_of_bytes_go_into_the_smallest_block_that_fits() {
+    let region = region();
+    let options = Options::new(16).class(1000, 4).class(200, 2).class(5000, 2).inline(40);
+    let topic = ByteTopic::create(&region, "t", &options).unwrap();
+    assert_eq!(topic.longest(), 5000);
+    let mut publisher = topic.publisher().unwrap();
+    let subscriber = topic.subscriber().unwrap();
+    let lengths = [0, 1, 39, 40, 41, 200, 201, 1000, 5000];
+    for (number, length) in (0..).zip(lengths) {
+        let message: Vec<u8> = (0..length).map(|at| (at * 7 + number) as u8).collect();
+        publisher.try_send(&message).unwrap();
+        let loan = subscriber.try_receive().unwrap();
+        assert_eq!(*loan, *message);
+    }
+    refused!(
+        publisher.try_send(&[0; 5001]),
+        TryPublishError::Loan(TryLoanError::TooLarge { length: 5001, max: 5000 }, ())
+    );
+    refused!(publisher.loan(6000), LoanError::TooLarge { length: 6000, max: 5000 });
+    // A block of the smallest class that is full is one of the next.
+    (0..3).for_each(|_| publisher.try_send(&[1; 100]).unwrap());
+    let facts: Vec<String> = what(&region).facts.into_iter().map(|(_, text)| text).collect();
+    assert!(facts.iter().any(|text| text.starts_with("200 B: 2 of 2")), "{facts:?}");
+    assert!(facts.iter().any(|text| text.starts_with("1000 B: 1 of 4")), "{facts:?}");
+    let mut claim = publisher.loan(900).unwrap();
+    claim[..3].copy_from_slice(b"abc");
+    claim.truncate(3);
+    claim.publish().unwrap();
+    (0..3).for_each(|_| drop(subscriber.receive().unwrap()));
+    assert_eq!(*subscriber.receive_timeout(SOON).unwrap(), *b"abc");
+    refused!(subscriber.receive_timeout(SOON), ReceiveError::TimedOut);
+}
+
+#[test]
+fn short_messages_reach_many_subscribers_too() {
+    let region = region();
+    let topic = Topic::<[u64; 8]>::create(&region, "t", &Options::new(4)).unwrap();
+    let mut publisher = topic.publisher().unwrap();
+    let mut subscribers = Vec::new();
+    for count in 1..=8 {
+        subscribers.push(topic.subscriber().unwrap());
+        publisher.send([count; 8]).unwrap();
+        assert_eq!(publisher.subscribers() as u64, count);
+        for subscriber in &subscribers {
+            assert_eq!(*subscriber.try_receive().unwrap(), [count; 8]);
+        }
+    }
+    refused!(topic.subscriber(), JoinError::TooManySubscribers { max: 8 });
+    subscribers.truncate(1);
+    publisher.send([9; 8]).unwrap();
+    assert_eq!(*subscribers[0].try_receive().unwrap(), [9; 8]);
+}
+
+#[test]
+fn sixty_four_subscribers_are_the_most() {
+    let region = Region::create().size(16 << 20).memfd("topic").unwrap();
+    let topic = Topic::<Big>::create(&region, "t", &Options::new(2).subscribers(64)).unwrap();
+    let subscribers: Vec<_> = (0..64).map(|_| topic.subscriber().unwrap()).collect();
+    refused!(topic.subscriber(), JoinError::TooManySubscribers { max: 64 });
+    let mut publisher = topic.publisher().unwrap();
+    publisher.try_send(big(1)).unwrap();
+    assert!(subscribers.iter().all(|subscriber| *subscriber.try_receive().unwrap() == big(1)));
+    assert_eq!(held(&region), 0);
+    let publishers: Vec<_> = (1..4).map(|_| topic.publisher().unwrap()).collect();
+    refused!(topic.publisher(), JoinError::TooManyPublishers { max: 4 });
+    drop(publishers);
+    topic.publisher().unwrap();
+}
+
+#[test]
+fn what_differs_is_named() {
+    let region = region();
+    let options = Options::new(4);
+    Topic::<u64>::create(&region, "t", &options).unwrap();
+    let again = |options: &Options| Topic::<u64>::open_or_create_with(&region, "t", options);
+    again(&options).unwrap();
+    Topic::<u64>::open(&region, "t").unwrap();
+    refused!(again(&Options::new(8)), ObjectError::WrongCapacity { found: 4, expected: 8, .. });
+    refused!(
+        again(&options.clone().subscribers(9)),
+        ObjectError::WrongParameter { what: "subscribers", found: 8, expected: 9, .. }
+    );
+    refused!(
+        again(&options.clone().publishers(9)),
+        ObjectError::WrongParameter { what: "publishers", found: 4, expected: 9, .. }
+    );
+    refused!(
+        again(&options.clone().history(4).blocks(50)),
+        ObjectError::WrongParameter { what: "history", found: 0, expected: 4, .. }
+    );
+    refused!(
+        again(&options.clone().inline(0)),
+        ObjectError::WrongParameter { what: "inline bytes", found: 8, expected: 0, .. }
+    );
+    refused!(
+        again(&options.clone().loans(1).blocks(25)),
+        ObjectError::WrongParameter { what: "loans a subscriber", .. }
+    );
+    refused!(
+        again(&options.clone().blocks(50)),
+        ObjectError::WrongParameter { what: "blocks of a size", found: 25, expected: 50, .. }
+    );
+    refused!(
+        again(&options.clone().at_first(5)),
+        ObjectError::WrongParameter { what: "blocks at first", .. }
+    );
+    refused!(Topic::<u64>::create(&region, "t", &options), ObjectError::NameTaken { .. });
+    refused!(Topic::<i64>::open(&region, "t"), ObjectError::WrongType { .. });
+    refused!(ByteTopic::open(&region, "t"), ObjectError::WrongType { .. });
+    refused!(ByteTopic::open(&region, "u"), ObjectError::NotFound { .. });
+    refused!(allmende::Event::open(&region, "t"), ObjectError::WrongKind { .. });
+    for wrong in [
+        Options::new(0),
+        Options::new(1 << 30),
+        Options::new(4).subscribers(0),
+        Options::new(4).subscribers(65),
+        Options::new(4).publishers(0),
+        Options::new(4).publishers(65),
+        Options::new(4).loans(0),
+        Options::new(4).inline(105),
+        Options::new(4).history(usize::MAX),
+        Options::new(4).history(8).blocks(8),
+        Options::new(4).class(10, 10),
+        Options::new(4).blocks(0),
+    ] {
+        refused!(Topic::<u64>::create(&region, "wrong", &wrong), ObjectError::InvalidSize { .. });
+    }
+    refused!(Topic::<[u8; 1 << 20]>::create(&region, "large", &options), ObjectError::NoSpace { .. });
+    let nine = (1..10).fold(Options::new(4), |options, size| options.class(size, 4));
+    refused!(ByteTopic::create(&region, "nine", &nine), ObjectError::InvalidSize { .. });
+}
+
+#[test]
+fn publishers_that_left_are_told_of_and_others_may_come() {
+    let region = region();
+    let topic = Topic::<u64>::create(&region, "t", &Options::new(4)).unwrap();
+    let subscriber = topic.subscriber().unwrap();
+    assert!(!subscriber.is_ready() && subscriber.is_empty());
+    refused!(subscriber.try_receive(), TryReceiveError::Empty);
+    let mut publisher = topic.publisher().unwrap();
+    publisher.send(1).unwrap();
+    assert!(subscriber.is_ready());
+    drop(publisher);
+    assert_eq!(*subscriber.receive().unwrap(), 1);
+    assert!(subscriber.is_ready(), "the news counts");
+    refused!(subscriber.receive(), ReceiveError::Disconnected);
+    let mut publisher = topic.publisher().unwrap();
+    refused!(subscriber.receive_timeout(SOON), ReceiveError::TimedOut);
+    let waiting = std::thread::spawn(move || *subscriber.receive().unwrap());
+    std::thread::sleep(SOON);
+    publisher.send(2).unwrap();
+    assert_eq!(waiting.join().unwrap(), 2);
+}
+
+#[test]
+fn a_read_only_attachment_takes_no_part() {
+    let region = region();
+    Topic::<u64>::create(&region, "t", &Options::new(4)).unwrap();
+    let readers = Region::open().read_only(true).descriptor(region.descriptor()).unwrap();
+    let topic = Topic::<u64>::open(&readers, "t").unwrap();
+    refused!(topic.publisher(), JoinError::Access(AccessError::ReadOnly));
+    refused!(topic.subscriber(), JoinError::Access(AccessError::ReadOnly));
+    assert_eq!(topic.counts().messages, 0);
+}
+
+/// A peer that writes nonsense costs its own messages at the most.
+#[test]
+fn nonsense_is_no_panic() {
+    use allmende::layout::topic as at;
+    let words = [
+        at::LIVE,
+        at::OVERWRITING,
+        at::DROPPING,
+        at::PUBLISHED,
+        at::NOTE,
+        at::NOTE_DESCRIPTOR,
+        at::NOTE_BYTES,
+        at::BYTES,
+        at::UNCLEAN,
+        at::COMMITTED,
+        at::PUBLISHERS,
+        at::SUBSCRIBERS,
+        at::TAILS,
+        at::EVICTED,
+        at::JOINED,
+        at::CURSORS,
+        at::CURSORS + 8 * 128,
+        at::CURSORS + 8 * 128 + 16,
+        at::CURSORS + 8 * 128 + 8,
+    ];
+    for (index, word) in words.into_iter().enumerate() {
+        for value in [u64::MAX, 1 << 63, 1 << 40, 0x0101_0101_0101_0101] {
+            for policy in [Policy::Lossless, Policy::OverwriteOldest] {
+                let region = region();
+                let topic = Topic::<Big>::create(&region, "t", &Options::new(2).history(2)).unwrap();
+                let offset = region.objects()[0].offset;
+                let mut publisher = topic.publisher().unwrap();
+                let subscriber = topic.subscriber_with(policy, 0).unwrap();
+                publisher.try_send(big(1)).unwrap();
+                common::poke(&region, offset + word, value);
+                for number in 0..6 {
+                    let _ = publisher.try_send(big(number));
+                    let _ = subscriber.try_receive().map(|loan| loan[0]);
+                    let _ =
+                        topic.subscriber_with(policy, 9).map(|late| late.try_receive().map(|loan| loan[39]));
+                }
+                let _ = what(&region);
+                assert!(index < words.len());
+                drop((publisher, subscriber));
+            }
+        }
+    }
+    for word in [at::CLASSES, at::CLASSES + 8, at::CLASS_COUNT] {
+        let region = region();
+        Topic::<Big>::create(&region, "t", &Options::new(2)).unwrap();
+        common::poke(&region, region.objects()[0].offset + word, u64::MAX);
+        refused!(Topic::<Big>::open(&region, "t"), ObjectError::Access(AccessError::Corrupt));
+    }
+}
+
+/// The same topic, told without any cleverness.
+struct Model {
+    published: u64,
+    history: VecDeque<u64>,
+    subscribers: Vec<Option<(Policy, VecDeque<u64>, u64)>>,
+}
+
+const DEPTH: usize = 4;
+const HISTORY: usize = 2;
+const PLACES: usize = 3;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Send { by_claim: bool },
+    GiveUp,
+    Receive { who: usize, keep: bool },
+    DropLoan { who: usize },
+    Join { who: usize, policy: Policy, replay: usize },
+    Leave { who: usize, forget: bool },
+    ChangePublisher,
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let policy = prop_oneof![Just(Policy::Lossless), Just(Policy::DropNewest), Just(Policy::OverwriteOldest)];
+    prop_oneof![
+        6 => any::<bool>().prop_map(|by_claim| Step::Send { by_claim }),
+        1 => Just(Step::GiveUp),
+        6 => (0..PLACES, any::<bool>()).prop_map(|(who, keep)| Step::Receive { who, keep }),
+        2 => (0..PLACES).prop_map(|who| Step::DropLoan { who }),
+        2 => (0..PLACES, policy, 0..4_usize).prop_map(|(who, policy, replay)| Step::Join { who, policy, replay }),
+        1 => (0..PLACES, any::<bool>()).prop_map(|(who, forget)| Step::Leave { who, forget }),
+        1 => Just(Step::ChangePublisher),
+    ]
+}
+
+impl Model {
+    fn send(&mut self) -> bool {
+        let full = |queue: &VecDeque<u64>| queue.len() == DEPTH;
+        let blocked = self.subscribers.iter().flatten();
+        if blocked.into_iter().any(|(policy, queue, _)| *policy == Policy::Lossless && full(queue)) {
+            return false;
+        }
+        for (policy, queue, _) in self.subscribers.iter_mut().flatten() {
+            match policy {
+                Policy::DropNewest if full(queue) => continue,
+                _ if full(queue) => drop(queue.pop_front()),
+                _ => {}
+            }
+            queue.push_back(self.published);
+        }
+        self.history.push_back(self.published);
+        if self.history.len() > HISTORY {
+            self.history.pop_front();
+        }
+        self.published += 1;
+        true
+    }
+}
+
+fn value<const N: usize>(number: u64) -> [u64; N] {
+    [number; N]
+}
+
+fn against_the_model<const N: usize>(run: &[Step])
+where
+    [u64; N]: allmende::Payload,
+{
+    let region = Region::create().size(1 << 20).memfd("model").unwrap();
+    // Blocks for all that can be held: three full subscriptions, loans, history, one claim.
+    let options = Options::new(DEPTH).subscribers(3).history(HISTORY).loans(2).blocks(24);
+    let topic = Topic::<[u64; N]>::create(&region, "t", &options).unwrap();
+    let mut publisher: Option<Publisher<[u64; N]>> = Some(topic.publisher().unwrap());
+    let empty = || [const { None }; PLACES];
+    let mut model = Model { published: 0, history: VecDeque::new(), subscribers: empty().to_vec() };
+    // Loans borrow their subscriber, which therefore is leaked and taken back.
+    let mut subscribers: [Option<&'static Subscriber<[u64; N]>>; PLACES] = [None; PLACES];
+    let mut loans: [Vec<(u64, allmende::topic::Loan<'static, [u64; N]>)>; PLACES] = Default::default();
+    for step in run {
+        match *step {
+            Step::Send { by_claim } => {
+                let publisher = publisher.as_mut().unwrap();
+                let number = model.published;
+                let expected = model.send();
+                if by_claim {
+                    let mut claim = publisher.try_loan().unwrap();
+                    *claim = value(number);
+                    assert_eq!(claim.try_publish().is_ok(), expected);
+                } else {
+                    assert_eq!(publisher.try_send(value(number)).is_ok(), expected);
+                }
+            }
+            Step::GiveUp => drop(publisher.as_mut().unwrap().try_loan().unwrap()),
+            Step::Receive { who, keep } => {
+                let (Some(subscriber), Some((_, queue, next))) =
+                    (subscribers[who], &mut model.subscribers[who])
+                else {
+                    continue;
+                };
+                match subscriber.try_receive() {
+                    Ok(loan) => {
+                        let expected = queue.pop_front().expect("a message that nobody sent");
+                        assert_eq!((*loan, loan.number()), (value(expected), expected));
+                        assert_eq!(loan.missed(), expected - *next);
+                        *next = expected + 1;
+                        if keep {
+                            loans[who].push((expected, loan));
+                        }
+                    }
+                    Err(TryReceiveError::Empty) => assert!(queue.is_empty()),
+                    Err(TryReceiveError::TooManyLoans { .. }) => assert!(loans[who].len() >= 2),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            Step::DropLoan { who } => {
+                if let Some((expected, loan)) = loans[who].pop() {
+                    assert_eq!(*loan, value(expected), "written over while it was lent out");
+                }
+            }
+            Step::Join { who, policy, replay } => {
+                if subscribers[who].is_none() {
+                    let subscriber = topic.subscriber_with(policy, replay).unwrap();
+                    subscribers[who] = Some(Box::leak(Box::new(subscriber)));
+                    let skipped = model.history.len().saturating_sub(replay);
+                    let queue: VecDeque<u64> = model.history.iter().skip(skipped).copied().collect();
+                    let next = queue.front().copied().unwrap_or(model.published);
+                    model.subscribers[who] = Some((policy, queue, next));
+                }
+            }
+            Step::Leave { who, forget } => {
+                if let Some(subscriber) = subscribers[who].take() {
+                    for (_, loan) in loans[who].drain(..) {
+                        if forget { std::mem::forget(loan) } else { drop(loan) }
+                    }
+                    model.subscribers[who] = None;
+                    // SAFETY: it was leaked above, and all loans that borrow it are gone.
+                    drop(unsafe { Box::from_raw(std::ptr::from_ref(subscriber).cast_mut()) });
+                }
+            }
+            Step::ChangePublisher => {
+                drop(publisher.take());
+                publisher = Some(topic.publisher().unwrap());
+            }
+        }
+    }
+    for who in 0..PLACES {
+        loans[who].clear();
+        if let Some(subscriber) = subscribers[who].take() {
+            // SAFETY: as above.
+            drop(unsafe { Box::from_raw(std::ptr::from_ref(subscriber).cast_mut()) });
+        }
+    }
+    assert_eq!(topic.counts().messages, model.published);
+    let kept = if N > 13 { model.history.len() as u64 } else { 0 };
+    // A short one may have gone by a block while there were three subscribers.
+    assert!(held(&region) == kept || (N <= 13 && held(&region) <= HISTORY as u64));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if common::full() { 4000 } else { 200 }, ..ProptestConfig::default() })]
+
+    #[test]
+    fn blocks_behave_as_the_model(run in prop::collection::vec(steps(), 1..200)) {
+        against_the_model::<40>(&run);
+    }
+
+    #[test]
+    fn short_messages_behave_as_the_model(run in prop::collection::vec(steps(), 1..200)) {
+        against_the_model::<2>(&run);
+    }
+}
