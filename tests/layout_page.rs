@@ -8,8 +8,23 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 15] =
-    ["mod", "header", "owner", "participant", "directory", "mutex", "spsc", "counters", "queue", "cell", "lanes", "rwlock", "semaphore", "service", "topic"];
+const MODULES: [&str; 15] = [
+    "mod",
+    "header",
+    "owner",
+    "participant",
+    "directory",
+    "mutex",
+    "spsc",
+    "counters",
+    "queue",
+    "cell",
+    "lanes",
+    "rwlock",
+    "semaphore",
+    "service",
+    "topic",
+];
 
 /// The page as it ought to be: the modules' own head comments, one after the other.
 fn page() -> String {

@@ -51,7 +51,7 @@ fn text(from: u64, number: u64) -> Vec<u8> {
         _ => 200 + mix(number) % 800,
     };
     let mut bytes: Vec<u8> = [from, number].iter().flat_map(|word| word.to_ne_bytes()).collect();
-    bytes.extend((16..length).map(|at| mix(from ^ number.wrapping_mul(1024) + at) as u8));
+    bytes.extend((16..length).map(|at| mix(from ^ (number.wrapping_mul(1024) + at)) as u8));
     bytes
 }
 

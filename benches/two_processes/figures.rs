@@ -285,6 +285,7 @@ fn all_figures() -> impl Iterator<Item = &'static Figure> {
         .chain(&crate::cell::FIGURES)
         .chain(&crate::lanes::FIGURES)
         .chain(&crate::service::FIGURES)
+        .chain(&crate::topics::FIGURES)
 }
 
 /// A ratio, and the floor at which it was measured.

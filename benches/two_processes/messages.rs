@@ -252,7 +252,6 @@ impl Rings {
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
             task::LANES_ONE => return self.lanes.one.receive(count).map(Some),
             task::LANES_MANY => return self.lanes.many.receive(count).map(Some),
-            _ => return Ok(None),
             _ => return self.topics.serve(task, count),
         }
         Ok(Some(0))

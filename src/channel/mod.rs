@@ -6,7 +6,7 @@
 
 pub mod cell;
 mod copy;
-pub mod topic;
 pub mod lanes;
 pub mod queue;
 pub mod service;
+pub mod topic;

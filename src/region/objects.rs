@@ -160,6 +160,7 @@ fn minimum_length(object: &Object) -> Option<u64> {
         ObjectKind::Service => {
             crate::layout::service::Geometry::of(object.length, object.item_count, object.parameters)?
                 .length()
+        }
         ObjectKind::Topic => {
             let [subscribers, _, history, inline] = object.parameters.map(u64::from);
             crate::layout::topic::pool_offset(subscribers, object.item_count, history, inline)

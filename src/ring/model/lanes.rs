@@ -356,7 +356,6 @@ fn producers_word(heap: &Heap, process: &Process) -> usize {
 /// The consumer is killed at any step, or leaves. Its producer has more to send than the lane holds: it goes on with
 /// the successor, which gets what was not given back, flagged if it was lent out; nothing is counted twice.
 #[test]
-#[ignore = "it has not come to an end within a minute: to be made smaller"]
 fn loom_lanes_successor_of_a_dead_consumer() {
     check_kills(1, |steps| {
         let (kernel, heap) = (Kernel::new(), Heap::new());
