@@ -406,7 +406,7 @@ fn both_at_once() {
     while killed < kills() {
         while crew.len() < 4 {
             // Two of each.
-            let child = if crew.len() % 2 == 0 { "publisher" } else { "subscriber" };
+            let child = if crew.len().is_multiple_of(2) { "publisher" } else { "subscriber" };
             crew.push(start(child, killed * 8 + crew.len() as u64, &region));
         }
         let some = seen.received + random.below(300);
