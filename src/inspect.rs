@@ -164,10 +164,12 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
                 consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
-        Some(ObjectKind::Queue) => Object::of_info(memory, object)
-            .and_then(|object| crate::channel::queue::state(region, &object))
-            .map_or(ObjectState::Unknown, ObjectState::Shared),
+        Some(ObjectKind::Queue) => shared_of(region, object, crate::channel::queue::state),
         Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
+        Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
+        Some(ObjectKind::RwLock) => shared_of(region, object, crate::sync::rwlock::state),
+        Some(ObjectKind::Semaphore) => shared_of(region, object, crate::sync::semaphore::state),
+        Some(ObjectKind::Service) => shared_of(region, object, crate::channel::service::state),
         Some(ObjectKind::Topic) => shared(crate::channel::topic::state(region, object)),
         _ => ObjectState::Unknown,
     }
@@ -175,6 +177,15 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
 
 fn shared(state: Option<SharedState>) -> ObjectState {
     state.map_or(ObjectState::Unknown, ObjectState::Shared)
+}
+
+/// The state of an object of which its own module knows.
+fn shared_of(
+    region: &Region,
+    object: &ObjectInfo,
+    state: impl FnOnce(&Region, &Object) -> Option<SharedState>,
+) -> ObjectState {
+    shared(Object::of_info(&region.inner.memory, object).and_then(|object| state(region, &object)))
 }
 
 /// The state of the mutex of that name; `None` where there is none.

@@ -33,7 +33,7 @@
 //! | [`atomic`] | the façade over real and model-checked atomics |
 //! | [`layout`] | what lies in a region, byte by byte |
 //! | [`region`] | mapping, header, participants and whether they live, names, sweep |
-//! | [`sync`] | mutex, event, wait strategies, [waiting for several](sync::select) |
+//! | [`sync`] | mutex, event, wait strategies, [waiting for several](mod@sync::select) |
 //! | [`ring`] | the rings: [`spsc`] (typed slots), [`bytes`] (messages of any length) |
 //! | [`channel`] | what many processes send, receive and share through |
 //! | [`worker`] | processes that are started with regions in hand |
@@ -70,7 +70,7 @@ pub mod worker;
 #[doc(inline)]
 pub use allmende_derive::payload;
 #[cfg(not(allmende_loom))]
-pub use channel::{cell::Cell, queue::Queue, topic, topic::Topic};
+pub use channel::{cell::Cell, lanes::Lanes, queue::Queue, service::Service, topic, topic::Topic};
 #[cfg(not(allmende_loom))]
 pub use payload::Payload;
 #[cfg(not(allmende_loom))]
@@ -79,6 +79,6 @@ pub use region::Region;
 pub use ring::{bytes, spsc};
 pub use sync::Wait;
 #[cfg(not(allmende_loom))]
-pub use sync::{Event, Mutex, MutexGuard, Pollable, Select, select};
+pub use sync::{Event, Mutex, MutexGuard, Pollable, RwLock, Select, Semaphore, select};
 #[cfg(not(allmende_loom))]
 pub use worker::Worker;

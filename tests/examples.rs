@@ -68,6 +68,17 @@ fn cell() {
 }
 
 #[test]
+fn lanes() {
+    let lines = lines("lanes", &[]);
+    assert_eq!(lines.len(), 9, "{lines:?}");
+    for name in ["ants", "bees", "cicadas"] {
+        let own: Vec<&String> = lines.iter().filter(|line| line.ends_with(name)).collect();
+        let numbers: Vec<&str> = own.iter().filter_map(|line| line.split(' ').nth(2)).collect();
+        assert_eq!(numbers, ["1", "2", "3"], "{lines:?}");
+    }
+}
+
+#[test]
 fn killed_holder() {
     let lines = lines("killed_holder", &[]);
     assert!(lines.iter().any(|line| line.contains("[70, 0]: the sum is 70")), "{lines:?}");
@@ -87,6 +98,21 @@ fn select() {
     let lines = lines("select", &[]);
     assert!(lines[0].starts_with("inside: at most 21 degrees in "), "{lines:?}");
     assert!(lines[1].starts_with("outside: at most 6 degrees in "), "{lines:?}");
+}
+
+#[test]
+fn semaphore() {
+    let lines = lines("semaphore", &[]);
+    assert_eq!(lines[0], "parent: 1 of 2 places are free");
+    assert!(lines[2].contains("had 2 places after"), "{lines:?}");
+}
+
+#[test]
+fn service() {
+    let output = example("service", &[]);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("1000 = 500500, at attempt 2\n1 of 2 servers"), "{said}");
 }
 
 #[test]

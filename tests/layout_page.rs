@@ -8,7 +8,7 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 15] = [
     "mod",
     "header",
     "owner",
@@ -19,6 +19,10 @@ const MODULES: [&str; 11] = [
     "counters",
     "queue",
     "cell",
+    "lanes",
+    "rwlock",
+    "semaphore",
+    "service",
     "topic",
 ];
 

@@ -185,8 +185,8 @@ fn receive(consumer: &Consumer<Message>, random: &mut Random) -> Result<Vec<(u64
         _ => {
             let mut into = [MaybeUninit::uninit(); 8];
             match consumer.pop_slice(&mut into) {
-                // SAFETY: `pop_slice` has written so many.
                 Ok(count) => {
+                    // SAFETY: `pop_slice` has written so many.
                     into[..count].iter().map(|value| whole(unsafe { value.assume_init_ref() })).collect()
                 }
                 Err(TryPopError::Empty) => vec![],
@@ -296,7 +296,15 @@ fn kill_consumers(policy: OnConsumerDeath) {
         if let Ok(number) = held {
             *seen.entry(number).or_default() += 1;
         }
-        producer.push_timeout(message(1, sent), common::FOREVER).unwrap();
+        // The slot that is next for the producer may hold a message of a dead consumer's, or an old one, which
+        // is not always the first to be received: so there is a consumer that goes on.
+        let started = std::time::Instant::now();
+        while producer.push_timeout(message(1, sent), Duration::from_millis(250)).is_err() {
+            assert!(started.elapsed() < common::FOREVER, "no room for ever: {:?}", queue.counts());
+            if let Ok(loan) = own.receive_timeout(Duration::from_millis(250)) {
+                *seen.entry(whole(&loan).1).or_default() += 1;
+            }
+        }
         sent += 1;
     }
     region.sweep().unwrap();

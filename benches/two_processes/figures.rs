@@ -24,10 +24,10 @@ const AGREE: f64 = 0.10;
 const NEXT_GROUP: f64 = 1.25;
 
 const FLOOR_TRIPS: u64 = 2_000;
-const TRIPS: u64 = 4_000;
+pub(crate) const TRIPS: u64 = 4_000;
 const PARKED_TRIPS: u64 = 200;
 const ASLEEP_TRIPS: u64 = 50;
-const STREAM: u64 = 50_000;
+pub(crate) const STREAM: u64 = 50_000;
 const BATCHED: u64 = 200 * 256;
 
 /// Does one slice and says how many nanoseconds a message, or a round trip, took; not a number if it
@@ -210,6 +210,7 @@ impl Sides<'_> {
     }
 
     /// What the first side does by itself, while the second sleeps.
+    #[allow(clippy::cast_precision_loss)]
     pub(crate) fn alone(&mut self, count: u64, ours: impl FnOnce(&mut Rings) -> Result) -> Result<f64> {
         let start = std::time::Instant::now();
         ours(&mut self.rings)?;
@@ -226,7 +227,7 @@ impl Sides<'_> {
         Ok(each(&done, count))
     }
 
-    fn stream<const N: usize>(
+    pub(crate) fn stream<const N: usize>(
         &mut self,
         task: u64,
         count: u64,
@@ -278,7 +279,13 @@ impl Sides<'_> {
 
 /// The ring's figures, and those of the channels, each in a file of its own.
 fn all_figures() -> impl Iterator<Item = &'static Figure> {
-    FIGURES.iter().chain(&queues::FIGURES).chain(&crate::cell::FIGURES).chain(&crate::topics::FIGURES)
+    FIGURES
+        .iter()
+        .chain(&queues::FIGURES)
+        .chain(&crate::cell::FIGURES)
+        .chain(&crate::lanes::FIGURES)
+        .chain(&crate::service::FIGURES)
+        .chain(&crate::topics::FIGURES)
 }
 
 /// A ratio, and the floor at which it was measured.

@@ -13,9 +13,11 @@
 mod cell;
 mod control;
 mod figures;
+mod lanes;
 mod messages;
 mod peer;
 mod queues;
+mod service;
 mod topics;
 mod wake_ups;
 

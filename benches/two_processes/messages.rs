@@ -8,6 +8,7 @@ use allmende::{Payload, Region, Wait};
 
 use crate::Result;
 use crate::control::Control;
+use crate::service::Calls;
 
 /// A message of `N` words.
 pub(crate) type Message<const N: usize> = [u64; N];
@@ -185,6 +186,8 @@ pub(crate) struct Rings {
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
     pub(crate) cell: crate::cell::Ends,
+    pub(crate) lanes: crate::lanes::Ends,
+    pub(crate) service: Calls,
     pub(crate) topics: crate::topics::Topics,
 }
 
@@ -204,6 +207,9 @@ pub(crate) mod task {
     pub(crate) const RTT_ASLEEP: u64 = 11;
     pub(crate) const FUTEX_ASLEEP: u64 = 12;
     pub(crate) const CELL_WRITE: u64 = 100;
+    pub(crate) const LANES_ONE: u64 = 13;
+    pub(crate) const LANES_MANY: u64 = 14;
+    pub(crate) const SERVICE: u64 = 40;
 }
 
 impl Rings {
@@ -219,8 +225,10 @@ impl Rings {
             small_batches: Pair::new(region, "small batches", BATCH_SLOTS, first, spin)?,
             line_batches: Pair::new(region, "line batches", BATCH_SLOTS, first, spin)?,
             large: Pair::new(region, "large", LARGE_SLOTS, first, spin)?,
+            service: Calls::new(region, first)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
             cell: crate::cell::Ends::new(region, first)?,
+            lanes: crate::lanes::Ends::new(region, first)?,
             topics: crate::topics::Topics::new(region, first)?,
         })
     }
@@ -235,12 +243,15 @@ impl Rings {
             task::RTT_LINE => self.line.pong(count)?,
             task::RTT_LARGE => self.large.pong_in_place(count)?,
             task::RTT_PARKED => self.parked.pong(count)?,
+            task::SERVICE => self.service.serve(count)?,
             task::RTT_ASLEEP => self.parked.pong_asleep(count)?,
             task::CELL_WRITE => self.cell.write_until_stopped()?,
             task::STREAM_SMALL => return self.small_stream.receive(count).map(Some),
             task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
             task::BATCHES_SMALL => return self.small_batches.receive_batches(count).map(Some),
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
+            task::LANES_ONE => return self.lanes.one.receive(count).map(Some),
+            task::LANES_MANY => return self.lanes.many.receive(count).map(Some),
             _ => return self.topics.serve(task, count),
         }
         Ok(Some(0))

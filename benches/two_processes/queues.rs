@@ -317,7 +317,7 @@ pub(crate) static FIGURES: [Figure; 6] = [
     },
     Figure {
         name: "queue 2 + 2 on two cores, 56 B",
-        ours: |sides| sides.four_threads(MANY, |queues| many(queues)),
+        ours: |sides| sides.four_threads(MANY, many),
         theirs: Some(|sides| {
             sides.four_threads(MANY, |_| {
                 many_rival();

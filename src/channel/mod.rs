@@ -6,5 +6,7 @@
 
 pub mod cell;
 mod copy;
+pub mod lanes;
 pub mod queue;
+pub mod service;
 pub mod topic;

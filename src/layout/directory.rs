@@ -70,6 +70,14 @@ pub enum ObjectKind {
     Queue = 5,
     /// One value, of which the latest counts.
     Cell = 10,
+    /// Lanes of variable-length messages, many producers and one consumer.
+    Lanes = 6,
+    /// A robust readers–writer lock around a value.
+    RwLock = 12,
+    /// A semaphore: a fixed number of permits.
+    Semaphore = 14,
+    /// A service: requests of many clients, answered by many servers.
+    Service = 9,
     /// A topic: each message to every subscriber.
     Topic = 7,
 }
@@ -84,6 +92,10 @@ impl ObjectKind {
             4 => Self::Bytes,
             5 => Self::Queue,
             10 => Self::Cell,
+            6 => Self::Lanes,
+            12 => Self::RwLock,
+            14 => Self::Semaphore,
+            9 => Self::Service,
             7 => Self::Topic,
             _ => return None,
         })
@@ -98,6 +110,10 @@ impl ObjectKind {
             Self::Bytes => "byte ring",
             Self::Queue => "queue",
             Self::Cell => "cell",
+            Self::Lanes => "lanes",
+            Self::RwLock => "rwlock",
+            Self::Semaphore => "semaphore",
+            Self::Service => "service",
             Self::Topic => "topic",
         }
     }

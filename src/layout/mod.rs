@@ -22,10 +22,14 @@ pub mod cell;
 pub mod counters;
 pub mod directory;
 pub mod header;
+pub mod lanes;
 pub mod mutex;
 pub mod owner;
 pub mod participant;
 pub mod queue;
+pub mod rwlock;
+pub mod semaphore;
+pub mod service;
 pub mod spsc;
 pub mod topic;
 

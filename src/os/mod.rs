@@ -5,6 +5,7 @@
 
 pub mod affinity;
 pub mod byte_lock;
+pub mod clock;
 pub mod connect;
 pub mod eventfd;
 pub mod fd_passing;

@@ -87,6 +87,10 @@ impl Object {
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
             ObjectKind::Queue => crate::channel::queue::sweep(memory, self, dead),
             ObjectKind::Cell => crate::channel::cell::sweep(memory, self, dead),
+            ObjectKind::Lanes => crate::channel::lanes::sweep(memory, self, dead),
+            ObjectKind::RwLock => crate::sync::rwlock::sweep(memory, self, dead),
+            ObjectKind::Semaphore => crate::sync::semaphore::sweep(memory, self, dead),
+            ObjectKind::Service => crate::channel::service::sweep(memory, self, dead),
             ObjectKind::Topic => crate::channel::topic::sweep(memory, self, dead),
         }
     }
@@ -150,6 +154,13 @@ fn minimum_length(object: &Object) -> Option<u64> {
             crate::layout::queue::length(object.item_size, object.item_count, object.parameters)
         }
         ObjectKind::Cell => crate::layout::cell::length(object.item_size, object.item_count),
+        ObjectKind::Lanes => crate::layout::lanes::length(object.parameters[0].into(), object.item_count),
+        ObjectKind::RwLock => crate::layout::rwlock::length(object.item_size),
+        ObjectKind::Semaphore => crate::layout::semaphore::length(object.item_count),
+        ObjectKind::Service => {
+            crate::layout::service::Geometry::of(object.length, object.item_count, object.parameters)?
+                .length()
+        }
         ObjectKind::Topic => {
             let [subscribers, _, history, inline] = object.parameters.map(u64::from);
             crate::layout::topic::pool_offset(subscribers, object.item_count, history, inline)

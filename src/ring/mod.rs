@@ -14,6 +14,8 @@
 pub mod bytes;
 #[cfg(not(allmende_loom))]
 pub(crate) mod cache;
+#[allow(dead_code, reason = "streams are still to come")]
+pub(crate) mod calls;
 pub(crate) mod cell;
 pub(crate) mod core;
 pub mod counters;
@@ -21,6 +23,7 @@ pub mod counters;
 pub mod error;
 #[cfg(not(allmende_loom))]
 mod habit;
+pub(crate) mod lanes;
 pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]
 mod model;

@@ -1,6 +1,8 @@
 //! Models: both rings and their roles, in every interleaving, with a kill at any step.
 
+mod calls;
 mod cell;
+mod lanes;
 mod mpmc;
 mod records;
 mod roles;

@@ -86,6 +86,23 @@ fn read(records: &impl Records, position: u64) -> Header {
     }
 }
 
+/// Messages and bytes that are queued behind `head`. `None`: headers contradict each other.
+pub(crate) fn queued(records: &impl Records, head: u64) -> Option<(u64, u64)> {
+    let (mut position, mut messages, mut bytes) = (head, 0, 0);
+    while position < head.checked_add(records.capacity())? {
+        match read(records, position) {
+            Header::Nothing => return Some((messages, bytes)),
+            Header::Padding(skipped) => position += skipped,
+            Header::Message(length) => {
+                (messages, bytes) = (messages + 1, bytes + length);
+                position += record_size(length);
+            }
+            Header::Corrupt => return None,
+        }
+    }
+    None
+}
+
 /// The producer's private half.
 #[derive(Debug)]
 pub(crate) struct RecordProducer {
@@ -115,6 +132,11 @@ impl RecordProducer {
         }
         // A ring is never filled to the last header.
         None
+    }
+
+    /// Bytes that were queued when this end last looked for space, with what it has sent since.
+    pub(crate) fn queued(&self, records: &impl Records) -> u64 {
+        (self.position + records.capacity()).saturating_sub(self.limit)
     }
 
     /// Where the next record goes.

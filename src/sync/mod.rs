@@ -1,7 +1,8 @@
 //! Locks and events in a region, and the ways to wait for them.
 //!
-//! The algorithms (`robust_lock`, [`eventcount`]) know only atomics and a small platform trait, so
-//! that a model checker can run them; [`mutex`] and [`event`] put them into a region.
+//! The algorithms (`robust_lock`, `robust_rwlock`, `permits`, [`eventcount`]) know only atomics and a small platform
+//! trait, so that a model checker can run them; [`mutex`], [`rwlock`], [`semaphore`] and [`event`] put them into a
+//! region.
 
 #[cfg(not(allmende_loom))]
 pub mod event;
@@ -10,12 +11,19 @@ pub mod eventcount;
 pub(crate) mod model;
 #[cfg(not(allmende_loom))]
 pub mod mutex;
+pub(crate) mod permits;
+pub(crate) mod places;
 pub(crate) mod platform;
 #[cfg(not(allmende_loom))]
 pub mod pollable;
 pub(crate) mod robust_lock;
+pub(crate) mod robust_rwlock;
+#[cfg(not(allmende_loom))]
+pub mod rwlock;
 #[cfg(not(allmende_loom))]
 pub mod select;
+#[cfg(not(allmende_loom))]
+pub mod semaphore;
 pub mod wait;
 pub(crate) mod wait_any;
 #[cfg(not(allmende_loom))]
@@ -30,7 +38,11 @@ pub use mutex::{Mutex, MutexGuard};
 #[cfg(not(allmende_loom))]
 pub use pollable::Pollable;
 #[cfg(not(allmende_loom))]
+pub use rwlock::RwLock;
+#[cfg(not(allmende_loom))]
 pub use select::{Select, select, select_timeout, try_select};
+#[cfg(not(allmende_loom))]
+pub use semaphore::Semaphore;
 pub use wait::Wait;
 #[cfg(not(allmende_loom))]
 pub use waitable::Waitable;

@@ -5,6 +5,8 @@
 mod eventcount;
 pub(crate) mod kernel;
 mod lock;
+mod permits;
+mod rwlock;
 mod wait_any;
 
 use std::sync::Arc;

@@ -67,6 +67,16 @@ pub(crate) fn light_barrier(fenced: bool) {
     }
 }
 
+/// A full fence directly behind a read-modify-write, which on x86 is one itself.
+#[inline]
+pub(crate) fn fence_behind_rmw() {
+    use crate::atomic::Ordering;
+    #[cfg(all(target_arch = "x86_64", not(allmende_loom)))]
+    crate::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(any(not(target_arch = "x86_64"), allmende_loom))]
+    crate::atomic::fence(Ordering::SeqCst);
+}
+
 /// No sleep is longer: whoever sleeps looks at the world ten times a second at the least, so that
 /// the death of the one that ought to have woken it costs at most this.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);

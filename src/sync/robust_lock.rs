@@ -77,7 +77,8 @@ const _: () = {
     assert!(size_of::<RobustLock>() as u64 <= VALUE && align_of::<RobustLock>() == 8);
 };
 
-fn identity(me: Owner, platform: &impl Platform) -> u64 {
+/// A thread of a participant, as it stands in the word `thread`.
+pub(crate) fn identity(me: Owner, platform: &impl Platform) -> u64 {
     u64::from(me.bits()) << 32 | u64::from(platform.thread())
 }
 
@@ -175,6 +176,13 @@ impl RobustLock {
                 }
             }
         }
+    }
+
+    /// Whether the calling thread holds it.
+    pub(crate) fn is_held_by(&self, me: Owner, platform: &impl Platform) -> bool {
+        // Relaxed: what this thread wrote itself it sees.
+        Owner::from_word(self.word.load(Ordering::Relaxed))
+            .is_some_and(|owner| self.is_mine(me, platform, owner))
     }
 
     /// Whether the calling thread is the holder. `thread` is stale while somebody else takes over

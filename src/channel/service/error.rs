@@ -1,0 +1,102 @@
+//! What can go wrong at the ends of a service, an enum an operation.
+
+use thiserror::Error;
+
+use crate::region::AccessError;
+
+/// Why one did not become a client or a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// There are as many as there can be, all of them alive.
+    #[error(
+        "the service has {most} {role}s already, as many as there can be; let one go, or make room for more"
+    )]
+    TooMany {
+        /// `"client"` or `"server"`.
+        role: &'static str,
+        /// How many there can be.
+        most: usize,
+    },
+    /// Read-only, forked or corrupt.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Its time was over; if a server had it by then, that server may still do what it was asked.
+    #[error("no answer came in time")]
+    TimedOut,
+    /// All of this client's calls are under way, or were given up and are still in servers' hands.
+    #[error("all {depth} calls of this client are under way; finish one first, or make room for more")]
+    Busy {
+        /// How many calls a client can have under way.
+        depth: u32,
+    },
+    /// No server is there to take the call: it was not carried out. One may come.
+    #[error("there is no server; the request was not carried out")]
+    NoServer,
+    /// The server that had the call died, and it was not to be given, or not once more, to another. It may
+    /// have been carried out in part.
+    #[error("the server died with the call in hand")]
+    ServerDied,
+    /// The server refused the call.
+    #[error("the server refused the call")]
+    Refused,
+    /// The server dropped the call without an answer.
+    #[error("the server dropped the call without an answer")]
+    Dropped,
+    /// Read-only, forked or corrupt.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+/// Why there was no call at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TryReceiveError {
+    /// No call is there, but clients are, or may yet come.
+    #[error("no call is there")]
+    Empty,
+    /// No call is there, and all clients have left; others may come.
+    #[error("all clients have left")]
+    Disconnected,
+    /// No call is there, and the last client was killed; others may come.
+    #[error("the last client died")]
+    PeerDied,
+    /// Read-only, forked or corrupt.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+/// Why there was no call, having waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// No call came in time.
+    #[error("no call came in time")]
+    TimedOut,
+    /// No call is there, and all clients have left; others may come.
+    #[error("all clients have left")]
+    Disconnected,
+    /// No call is there, and the last client was killed; others may come.
+    #[error("the last client died")]
+    PeerDied,
+    /// Read-only, forked or corrupt.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+}
+
+impl From<ReceiveError> for TryReceiveError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::TimedOut => Self::Empty,
+            ReceiveError::Disconnected => Self::Disconnected,
+            ReceiveError::PeerDied => Self::PeerDied,
+            ReceiveError::Access(error) => Self::Access(error),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The lanes and call slots of a service, where they lie in a region.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::atomic::{AtomicU32, AtomicU64};
+use crate::layout::service::{
+    ACTIVE, DEADLINE, Geometry, LANE_EVENT, MAX_ALIGN, RETRIES, SERVERS_EVENT, TICKET, request_half,
+    request_offset, response_half, response_offset,
+};
+use crate::payload::Payload;
+use crate::region::{Memory, Object};
+use crate::ring::cache;
+use crate::ring::calls::Call;
+
+/// Bytes of a cache line.
+const LINE: u64 = 64;
+
+/// Which call slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) lane: u32,
+    pub(super) slot: u32,
+}
+
+/// The lanes of a service. Valid as long as the `Inner` that lies beside it.
+pub(super) struct Lanes<Q, R> {
+    /// The object's first byte.
+    base: NonNull<u8>,
+    pub(super) geometry: Geometry,
+    _payloads: PhantomData<(Q, R)>,
+}
+
+impl<Q, R> Clone for Lanes<Q, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<Q, R> Copy for Lanes<Q, R> {}
+
+// SAFETY: a pointer to shared words and to payloads (`Payload`) that have no ties to a thread; whoever reads
+// or writes a request or a response has it by the protocol.
+unsafe impl<Q: Payload, R: Payload> Send for Lanes<Q, R> {}
+// SAFETY: as above; through a shared reference only atomics are reached.
+unsafe impl<Q: Payload, R: Payload> Sync for Lanes<Q, R> {}
+
+impl<Q, R> Lanes<Q, R> {
+    /// `None` when the object is not what its directory entry must say.
+    pub(super) fn new(memory: &Memory, object: &Object) -> Option<Self> {
+        let geometry = Geometry::of(object.length, object.item_count, object.parameters)?;
+        let first = request_half(size_of::<Q>() as u64, align_of::<Q>())?;
+        let second = response_half(size_of::<R>() as u64, align_of::<R>(), geometry.parts)?;
+        let fits = geometry.request_half == first && geometry.call_stride >= first.checked_add(second)?;
+        let needed = geometry.length().filter(|&needed| fits && needed <= object.length)?;
+        let base = memory.pointer(object.offset, needed, MAX_ALIGN as u64)?;
+        Some(Self { base, geometry, _payloads: PhantomData })
+    }
+
+    /// The byte at `offset`.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)]
+    fn at(&self, offset: u64) -> NonNull<u8> {
+        // SAFETY: `new` checked that the object has all lanes of this geometry; every caller's offset lies
+        // within the head or within a call slot of it.
+        unsafe { self.base.add(offset as usize) }
+    }
+
+    #[inline]
+    fn word(&self, offset: u64) -> &AtomicU64 {
+        // SAFETY: in bounds (`at`); the object and the halves of its slots start at multiples of 128, the words in
+        // them at multiples of 8. The mapping lives as long as the `Inner` beside this; all reach these
+        // words as atomics of this width.
+        unsafe { self.at(offset).cast::<AtomicU64>().as_ref() }
+    }
+
+    #[inline]
+    fn event(&self, offset: u64) -> &AtomicU32 {
+        // SAFETY: as in `word`, four bytes wide.
+        unsafe { self.at(offset).cast::<AtomicU32>().as_ref() }
+    }
+
+    /// Offset of a call slot; a place that came from elsewhere than the geometry is caught here.
+    #[inline]
+    fn slot(&self, place: Place) -> u64 {
+        assert!(place.lane < self.geometry.clients && place.slot < self.geometry.depth);
+        self.geometry.call(place.lane, place.slot)
+    }
+
+    #[inline]
+    fn half(&self, place: Place) -> u64 {
+        self.slot(place) + self.geometry.request_half
+    }
+
+    #[inline]
+    pub(super) fn call(&self, place: Place) -> Call<'_> {
+        Call { ticket: self.word(self.slot(place) + TICKET), word: self.word(self.half(place)) }
+    }
+
+    #[inline]
+    pub(super) fn deadline(&self, place: Place) -> &AtomicU64 {
+        self.word(self.slot(place) + DEADLINE)
+    }
+
+    /// Where the request lies.
+    #[inline]
+    pub(super) fn request(&self, place: Place) -> NonNull<Q> {
+        self.at(self.slot(place) + request_offset(align_of::<Q>())).cast()
+    }
+
+    /// Where the response lies.
+    #[inline]
+    pub(super) fn response(&self, place: Place) -> NonNull<R> {
+        self.at(self.half(place) + response_offset(align_of::<R>())).cast()
+    }
+
+    /// Asks for the second line of the request, if it has one: so that both lines travel at once.
+    #[inline]
+    pub(super) fn will_read_request(&self, place: Place) {
+        if size_of::<Q>() as u64 + request_offset(align_of::<Q>()) > LINE {
+            cache::will_read(self.at(self.slot(place) + LINE).as_ptr());
+        }
+    }
+
+    /// The same for the response.
+    #[inline]
+    pub(super) fn will_read_response(&self, place: Place) {
+        if size_of::<R>() as u64 + response_offset(align_of::<R>()) > LINE {
+            cache::will_read(self.at(self.half(place) + LINE).as_ptr());
+        }
+    }
+
+    /// Asks for the second line of the response, to be written.
+    #[inline]
+    pub(super) fn will_write_response(&self, place: Place) {
+        if size_of::<R>() as u64 + response_offset(align_of::<R>()) > LINE {
+            cache::take_line(self.at(self.half(place) + LINE).as_ptr());
+        }
+    }
+
+    /// Where the client of a lane sleeps.
+    #[inline]
+    pub(super) fn lane_event(&self, lane: u32) -> &AtomicU32 {
+        assert!(lane < self.geometry.clients);
+        self.event(self.geometry.lane(lane) + LANE_EVENT)
+    }
+
+    /// Where the servers sleep.
+    #[inline]
+    pub(super) fn servers_event(&self) -> &AtomicU32 {
+        self.event(SERVERS_EVENT)
+    }
+
+    /// Bits of the lanes that have clients.
+    #[inline]
+    pub(super) fn active(&self) -> &AtomicU64 {
+        self.word(ACTIVE)
+    }
+
+    /// How often calls were given back by the dead.
+    #[inline]
+    pub(super) fn retries(&self) -> &AtomicU64 {
+        self.word(RETRIES)
+    }
+}

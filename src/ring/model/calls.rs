@@ -1,0 +1,407 @@
+//! Models of [`crate::ring::calls`]: one slot, so that every call follows another.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use crate::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::layout::service::word::FIRST;
+use crate::ring::calls::{Call, Progress, State, Taken, Word};
+use crate::sync::eventcount::{AfterSlice, EventCount};
+use crate::sync::model::kernel::{Kernel, Process};
+use crate::sync::model::{Plain, check, check_kills};
+use crate::sync::platform::Platform;
+use crate::sync::wait::Wait;
+
+struct Slot {
+    ticket: AtomicU64,
+    word: AtomicU64,
+    request: Plain,
+    response: Plain,
+}
+
+impl Slot {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            ticket: AtomicU64::new(0),
+            word: AtomicU64::new(FIRST),
+            request: Plain::new(0),
+            response: Plain::new(0),
+        })
+    }
+
+    fn call(&self) -> Call<'_> {
+        Call { ticket: &self.ticket, word: &self.word }
+    }
+
+    /// Looks once for a call, new or given back.
+    fn take(&self, server: u64) -> Option<Taken> {
+        let ticket = self.call().ticket();
+        if ticket.0 == 0 {
+            return None;
+        }
+        self.call().take(ticket, server).or_else(|| self.call().take_again(server))
+    }
+
+    fn answer(&self, taken: Taken) {
+        self.response.write(self.request.read() + 100);
+        self.call().settle(taken, State::Answered, 1);
+    }
+
+    /// Takes and answers one call.
+    fn serve(&self, server: u64) {
+        let taken = loop {
+            match self.take(server) {
+                Some(taken) => break taken,
+                None => thread::yield_now(),
+            }
+        };
+        self.answer(taken);
+    }
+
+    /// One call from beginning to end.
+    fn ask(&self, number: u64) -> State {
+        let word = loop {
+            match self.call().available() {
+                Some(word) => break word,
+                None => thread::yield_now(),
+            }
+        };
+        self.request.write(number);
+        self.call().post(word);
+        self.wait(word, number)
+    }
+
+    fn wait(&self, word: Word, number: u64) -> State {
+        loop {
+            match self.call().progress(word) {
+                Progress::Settled(State::Answered, 1) => {
+                    assert_eq!(self.response.read(), number + 100);
+                    return State::Answered;
+                }
+                Progress::Settled(state, _) => return state,
+                Progress::Corrupt => panic!("nobody writes that"),
+                Progress::Open | Progress::InHand(_) => thread::yield_now(),
+            }
+        }
+    }
+}
+
+#[test]
+fn loom_calls_follow_each_other() {
+    check(3, || {
+        let slot = Slot::new();
+        let server = {
+            let slot = slot.clone();
+            thread::spawn(move || (0..2).for_each(|_| slot.serve(5)))
+        };
+        assert_eq!([slot.ask(1), slot.ask(2)], [State::Answered; 2]);
+        server.join().expect("no panic");
+    });
+}
+
+/// A call is one server's, and the other's look does no harm.
+#[test]
+fn loom_calls_are_had_by_one_server() {
+    check(2, || {
+        let slot = Slot::new();
+        let word = slot.call().available().expect("new");
+        slot.request.write(1);
+        slot.call().post(word);
+        let servers = [5, 6].map(|server| {
+            let slot = slot.clone();
+            thread::spawn(move || slot.take(server).map(|taken| slot.answer(taken)).is_some())
+        });
+        let had = servers.map(|server| server.join().expect("no panic"));
+        assert!(had[0] != had[1], "{had:?}");
+        assert_eq!(slot.call().progress(word), Progress::Settled(State::Answered, 1));
+        assert_eq!(slot.response.read(), 101);
+    });
+}
+
+/// A call that is cancelled is withdrawn, or its server's until it settles it; the next call is not disturbed.
+#[test]
+fn loom_calls_cancelled_then_called_again() {
+    check(3, || {
+        let slot = Slot::new();
+        let server = {
+            let slot = slot.clone();
+            // Until it has had the second call.
+            thread::spawn(move || {
+                loop {
+                    match slot.take(5) {
+                        Some(taken) => {
+                            let number = slot.request.read();
+                            slot.answer(taken);
+                            if number == 2 {
+                                return;
+                            }
+                        }
+                        None => thread::yield_now(),
+                    }
+                }
+            })
+        };
+        let word = slot.call().available().expect("new");
+        slot.request.write(1);
+        slot.call().post(word);
+        slot.call().cancel(word);
+        assert_eq!(slot.ask(2), State::Answered);
+        server.join().expect("no panic");
+    });
+}
+
+// Crashes
+
+/// What processes of a service share besides a slot: where servers and the client sleep.
+struct World {
+    slot: Arc<Slot>,
+    servers_event: AtomicU32,
+    lane_event: AtomicU32,
+    attempts: u32,
+}
+
+impl World {
+    fn new(attempts: u32) -> Arc<Self> {
+        let event = || AtomicU32::new(0);
+        Arc::new(Self { slot: Slot::new(), servers_event: event(), lane_event: event(), attempts })
+    }
+
+    fn post(&self, process: &Process, number: u64) -> Word {
+        let word = self.slot.call().available().expect("nobody has it");
+        self.slot.request.write(number);
+        self.slot.call().post(word);
+        EventCount(&self.servers_event).notify(process);
+        word
+    }
+
+    fn answer(&self, process: &Process, taken: Taken) {
+        self.slot.answer(taken);
+        EventCount(&self.lane_event).notify(process);
+    }
+
+    /// Calls first; then everybody is told, whether or not there was one: as the sweep of a service has it.
+    fn sweep_server(&self, process: &Process, dead: u64) {
+        let _ = self.slot.call().sweep_server(dead, self.attempts);
+        for event in [&self.servers_event, &self.lane_event] {
+            event.fetch_add(2, Ordering::Release);
+            process.wake(event, u32::MAX);
+        }
+    }
+
+    fn sweep(&self, process: &Process) -> AfterSlice {
+        for slot in process.kernel().the_dead() {
+            self.sweep_server(process, u64::from(slot) + 1);
+        }
+        AfterSlice::GoOn
+    }
+
+    /// Asleep until there is a call, which is answered, or `enough`.
+    fn serve_until(&self, process: &Process, enough: impl Fn() -> bool) {
+        let me = u64::from(process.me().slot()) + 1;
+        let look = || match self.slot.take(me) {
+            Some(taken) => Some(Some(taken)),
+            None => enough().then_some(None),
+        };
+        let found = EventCount(&self.servers_event)
+            .wait_until(process, Wait::Park, None, look, || self.sweep(process))
+            .expect("there is no other way out");
+        if let Some(taken) = found {
+            self.answer(process, taken);
+        }
+    }
+
+    /// Asleep until the call is over.
+    fn wait(&self, process: &Process, ticket: Word) -> State {
+        let look = || match self.slot.call().progress(ticket) {
+            Progress::Settled(state, _) => Some(state),
+            Progress::Corrupt => panic!("nobody writes that"),
+            Progress::Open | Progress::InHand(_) => None,
+        };
+        EventCount(&self.lane_event)
+            .wait_until(process, Wait::Park, None, look, || self.sweep(process))
+            .expect("there is no other way out")
+    }
+}
+
+/// A server is killed at any step: another has the call then, and answers it.
+#[test]
+fn loom_calls_of_a_dead_server_go_to_another() {
+    check_kills(2, |steps| {
+        let (kernel, world) = (Kernel::new(), World::new(2));
+        let me = kernel.process(0);
+        let ticket = world.post(&me, 1);
+        let victim = {
+            let (process, world) = (kernel.process(1), world.clone());
+            thread::spawn(move || {
+                // It looks once: the call is there, or the other has it.
+                let life = || world.slot.take(2).map(|taken| world.answer(&process, taken));
+                process.killed_after(steps, life, || ()).is_none()
+            })
+        };
+        let successor = {
+            let (process, world) = (kernel.process(2), world.clone());
+            // Whoever settles the call does not tell the other servers: they have nothing to learn. Here
+            // one would sleep for ever, so the client tells it.
+            thread::spawn(move || {
+                world.serve_until(&process, || {
+                    matches!(world.slot.call().progress(ticket), Progress::Settled(..))
+                });
+            })
+        };
+        assert_eq!(world.wait(&me, ticket), State::Answered);
+        assert_eq!(world.slot.response.read(), 101);
+        EventCount(&world.servers_event).notify(&me);
+        successor.join().expect("no panic");
+        victim.join().expect("no panic")
+    });
+}
+
+/// The same where calls are not made twice: the client is told, and its next call is as good as any.
+#[test]
+fn loom_calls_of_a_dead_server_fail() {
+    check_kills(3, |steps| {
+        let (kernel, world) = (Kernel::new(), World::new(1));
+        let me = kernel.process(0);
+        let ticket = world.post(&me, 1);
+        let victim = {
+            let (process, world) = (kernel.process(1), world.clone());
+            thread::spawn(move || {
+                let life = || world.slot.take(2).map(|taken| world.answer(&process, taken));
+                process.killed_after(steps, life, || ()).is_none()
+            })
+        };
+        let look = || match world.slot.call().progress(ticket) {
+            Progress::Settled(state, _) => Some(state),
+            // Killed before it had the call.
+            Progress::Open if kernel.is_dead(1) && world.slot.call().cancel(ticket) => Some(State::Free),
+            Progress::Corrupt => panic!("nobody writes that"),
+            Progress::Open | Progress::InHand(_) => None,
+        };
+        let state = EventCount(&world.lane_event)
+            .wait_until(&me, Wait::Park, None, look, || world.sweep(&me))
+            .expect("there is no other way out");
+        let killed = victim.join().expect("no panic");
+        match state {
+            State::Answered => assert_eq!(world.slot.response.read(), 101),
+            other => assert!(killed && matches!(other, State::Free | State::Failed), "{other:?}"),
+        }
+        let ticket = world.post(&me, 2);
+        world.serve_until(&kernel.process(2), || false);
+        assert_eq!(world.wait(&me, ticket), State::Answered);
+        assert_eq!(world.slot.response.read(), 102);
+        killed
+    });
+}
+
+/// A client that gives its call up while the server is killed: the slot is its own again, whoever was first.
+#[test]
+fn loom_calls_cancelled_while_the_server_dies() {
+    check_kills(3, |steps| {
+        let (kernel, world) = (Kernel::new(), World::new(2));
+        let me = kernel.process(0);
+        let ticket = world.post(&me, 1);
+        let victim = {
+            let (process, world) = (kernel.process(1), world.clone());
+            thread::spawn(move || {
+                let life = || world.slot.take(2).map(|taken| world.answer(&process, taken));
+                process.killed_after(steps, life, || ()).is_none()
+            })
+        };
+        world.slot.call().cancel(ticket);
+        let word = EventCount(&world.lane_event)
+            .wait_until(&me, Wait::Park, None, || world.slot.call().available(), || world.sweep(&me))
+            .expect("there is no other way out");
+        world.slot.request.write(2);
+        world.slot.call().post(word);
+        let taken = world.slot.take(3);
+        let killed = victim.join().expect("no panic");
+        // The first server may have looked so late that it had this one: then it has answered it, or died with it.
+        let taken = taken.or_else(|| {
+            world.sweep_server(&me, 2);
+            world.slot.take(3).filter(|_| killed)
+        });
+        if let Some(taken) = taken {
+            world.answer(&me, taken);
+        }
+        assert_eq!(world.wait(&me, word), State::Answered);
+        assert_eq!(world.slot.response.read(), 102);
+        killed
+    });
+}
+
+/// A client is killed at any step of calling or giving up: the sweep withdraws the call, or its server ends it; then the
+/// slot is the next client's.
+#[test]
+fn loom_calls_of_a_dead_client() {
+    check_kills(3, |steps| {
+        let (kernel, world) = (Kernel::new(), World::new(2));
+        let victim = {
+            let (process, world) = (kernel.process(1), world.clone());
+            thread::spawn(move || {
+                let life = || {
+                    let ticket = world.post(&process, 1);
+                    world.slot.call().cancel(ticket);
+                };
+                process.killed_after(steps, life, || ()).is_none()
+            })
+        };
+        let server = {
+            let (process, world) = (kernel.process(2), world.clone());
+            thread::spawn(move || {
+                if let Some(taken) = world.slot.take(3) {
+                    world.answer(&process, taken);
+                }
+            })
+        };
+        let killed = victim.join().expect("no panic");
+        let me = kernel.process(0);
+        world.slot.call().sweep_client();
+        // Done twice, as if the first had been killed.
+        world.slot.call().sweep_client();
+        let word = EventCount(&world.lane_event)
+            .wait_until(&me, Wait::Park, None, || world.slot.call().available(), || AfterSlice::GoOn)
+            .expect("there is no other way out");
+        world.slot.request.write(2);
+        world.slot.call().post(word);
+        if let Some(taken) = world.slot.take(1) {
+            world.answer(&me, taken);
+        }
+        server.join().expect("no panic");
+        assert_eq!(world.wait(&me, word), State::Answered);
+        assert_eq!(world.slot.response.read(), 102);
+        killed
+    });
+}
+
+/// A sweep that is killed at any step is done again, by another, while a server looks for what it gives back.
+#[test]
+fn loom_calls_swept_by_one_that_dies() {
+    check_kills(2, |steps| {
+        let (kernel, world) = (Kernel::new(), World::new(2));
+        let me = kernel.process(0);
+        let ticket = world.post(&me, 1);
+        // The participant in slot 3 had it, and is gone.
+        world.slot.take(4).expect("open");
+        let victim = {
+            let (process, world) = (kernel.process(1), world.clone());
+            thread::spawn(move || {
+                process.killed_after(steps, || world.sweep_server(&process, 4), || ()).is_none()
+            })
+        };
+        let server = {
+            let (process, world) = (kernel.process(2), world.clone());
+            thread::spawn(move || {
+                world.serve_until(&process, || false);
+            })
+        };
+        let killed = victim.join().expect("no panic");
+        if killed {
+            world.sweep_server(&me, 4);
+        }
+        assert_eq!(world.wait(&me, ticket), State::Answered);
+        assert_eq!(world.slot.response.read(), 101);
+        server.join().expect("no panic");
+        killed
+    });
+}

@@ -1,0 +1,435 @@
+//! Models of [`crate::ring::lanes`]: two lanes of sixty-four bytes each.
+
+use std::sync::Arc;
+use std::sync::Mutex as Note;
+
+use loom::thread;
+
+use crate::atomic::{AtomicU32, AtomicU64};
+use crate::layout::owner::Owner;
+use crate::ring::core::NoSlot;
+use crate::ring::lanes::{self, Found, Lanes, Merge, TALLIES, tally};
+use crate::ring::records::{RecordProducer, Records};
+use crate::ring::role_words::{self, Peer};
+use crate::sync::eventcount::{AfterSlice, EventCount};
+use crate::sync::model::kernel::{Kernel, Process};
+use crate::sync::model::{Plain, check, check_kills};
+use crate::sync::platform::Platform;
+use crate::sync::wait::Wait;
+
+const LANES: usize = 2;
+const WORDS: usize = 8;
+/// All messages are of this length, so that two fit with the header behind them, and the third goes round.
+const LENGTH: u64 = 16;
+
+/// A lane's memory. In a region a word is now a header, now a message's bytes; here it is both, side by side.
+struct Lane {
+    headers: Vec<AtomicU64>,
+    bytes: Vec<Plain>,
+    head: AtomicU64,
+    taken: AtomicU64,
+    tallies: Vec<AtomicU64>,
+    event: AtomicU32,
+}
+
+struct Heap {
+    lanes: Vec<Lane>,
+    producers: Vec<AtomicU32>,
+    consumer: AtomicU32,
+    consumer_event: AtomicU32,
+    used: AtomicU64,
+}
+
+/// A lane as one of its ends sees it.
+struct View<'a> {
+    lane: &'a Lane,
+    writes: bool,
+}
+
+fn word(position: u64) -> usize {
+    usize::try_from(position).unwrap() / 8 % WORDS
+}
+
+impl Records for View<'_> {
+    fn capacity(&self) -> u64 {
+        8 * WORDS as u64
+    }
+    fn header(&self, position: u64) -> &AtomicU64 {
+        if self.writes {
+            // About to be written: nobody may still be reading it as part of a message.
+            self.lane.bytes[word(position)].write(0);
+        }
+        &self.lane.headers[word(position)]
+    }
+    fn head(&self) -> &AtomicU64 {
+        &self.lane.head
+    }
+    fn taken(&self) -> &AtomicU64 {
+        &self.lane.taken
+    }
+}
+
+impl Lanes for Heap {
+    fn count(&self) -> usize {
+        LANES
+    }
+    fn lane(&self, lane: usize) -> impl Records {
+        View { lane: &self.lanes[lane], writes: false }
+    }
+    fn tallies(&self, lane: usize) -> &[AtomicU64] {
+        &self.lanes[lane].tallies
+    }
+    fn producer_event(&self, lane: usize) -> &AtomicU32 {
+        &self.lanes[lane].event
+    }
+    fn producers(&self) -> &[AtomicU32] {
+        &self.producers
+    }
+    fn consumer(&self) -> &AtomicU32 {
+        &self.consumer
+    }
+    fn consumer_event(&self) -> &AtomicU32 {
+        &self.consumer_event
+    }
+    fn used(&self) -> &AtomicU64 {
+        &self.used
+    }
+}
+
+impl Heap {
+    fn new() -> Arc<Self> {
+        let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
+        let lane = || Lane {
+            headers: words(WORDS),
+            bytes: (0..WORDS).map(|_| Plain::new(0)).collect(),
+            head: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            tallies: words(TALLIES),
+            event: AtomicU32::new(0),
+        };
+        Arc::new(Self {
+            lanes: (0..LANES).map(|_| lane()).collect(),
+            producers: (0..LANES).map(|_| AtomicU32::new(0)).collect(),
+            consumer: AtomicU32::new(0),
+            consumer_event: AtomicU32::new(0),
+            used: AtomicU64::new(0),
+        })
+    }
+
+    fn sweep(&self, process: &Process) {
+        for slot in process.kernel().the_dead() {
+            lanes::sweep(self, Owner::new(slot, 1), |event| process.wake(event, u32::MAX));
+        }
+    }
+
+    /// Sleeps until `condition`; sweeps, as the channel does, when a slice has expired.
+    fn wait<T>(&self, event: &AtomicU32, process: &Process, condition: impl FnMut() -> Option<T>) -> T {
+        let after_slice = || {
+            self.sweep(process);
+            AfterSlice::GoOn
+        };
+        // A slice of the model's may have ended in the finding of a message; a real one comes again.
+        self.sweep(process);
+        EventCount(event)
+            .wait_until(process, Wait::Park, None, condition, after_slice)
+            .expect("there is no other way out")
+    }
+}
+
+/// The bytes of message `number`, its lane's or another.
+fn words_of(position: u64) -> impl Iterator<Item = usize> {
+    (position + 8..position + 8 + LENGTH).step_by(8).map(word)
+}
+
+struct Producer<'a> {
+    heap: &'a Heap,
+    process: &'a Process,
+    lane: usize,
+    core: RecordProducer,
+}
+
+impl<'a> Producer<'a> {
+    fn join(heap: &'a Heap, process: &'a Process) -> Self {
+        let lane = lanes::join(heap, process.me()).expect("a lane is free");
+        Self::in_lane(heap, process, lane)
+    }
+
+    fn in_lane(heap: &'a Heap, process: &'a Process, lane: usize) -> Self {
+        let core = RecordProducer::resume(&heap.lane(lane)).expect("no contradiction");
+        Self { heap, process, lane, core }
+    }
+
+    /// Sends, unless the consumer is gone.
+    fn push(&mut self, number: u64) -> Result<(), Peer> {
+        let Self { heap, process, lane, core } = self;
+        let view = View { lane: &heap.lanes[*lane], writes: true };
+        let mut claim = || match core.claim(&view, LENGTH) {
+            Ok(position) => Some(Ok(position)),
+            Err(NoSlot::Corrupt) => panic!("no contradiction"),
+            Err(NoSlot::Full) => match lanes::consumer(*heap) {
+                Peer::Expected => None,
+                gone => Some(Err(gone)),
+            },
+        };
+        let position = claim().unwrap_or_else(|| heap.wait(&heap.lanes[*lane].event, process, claim))?;
+        words_of(position).for_each(|at| view.lane.bytes[at].write(number));
+        core.commit(&view, LENGTH);
+        EventCount(&heap.consumer_event).notify(*process);
+        Ok(())
+    }
+
+    fn leave(self) {
+        let wake = |event: &AtomicU32| self.process.wake(event, u32::MAX);
+        lanes::producers(self.heap).leave(self.lane, wake);
+    }
+}
+
+struct Consumer<'a> {
+    heap: &'a Heap,
+    process: &'a Process,
+    merge: Merge,
+}
+
+impl<'a> Consumer<'a> {
+    fn new(heap: &'a Heap, process: &'a Process) -> Self {
+        while role_words::take(&heap.consumer, process.me(), |owner| process.liveness(owner)).is_err() {
+            thread::yield_now();
+        }
+        Self::in_role(heap, process)
+    }
+
+    fn in_role(heap: &'a Heap, process: &'a Process) -> Self {
+        Self { heap, process, merge: Merge::resume(heap).expect("no contradiction") }
+    }
+
+    fn look(&mut self) -> Option<Found> {
+        let space = |lane: usize| EventCount(&self.heap.lanes[lane].event).notify(self.process);
+        self.merge.next(self.heap, space).expect("no contradiction")
+    }
+
+    /// The next message, or what has become of the producers.
+    fn next(&mut self) -> Result<Found, Peer> {
+        if let Some(found) = self.look() {
+            return Ok(found);
+        }
+        let (heap, process) = (self.heap, self.process);
+        heap.wait(&heap.consumer_event, process, || {
+            if let Some(found) = self.look() {
+                return Some(Ok(found));
+            }
+            match lanes::producers(heap).peers() {
+                Peer::Expected => None,
+                // Looked again after the roles.
+                gone => Some(self.look().ok_or(gone)),
+            }
+        })
+    }
+
+    /// Receives a message, tells `see` its lane, its number and whether it may have been seen; gives it back.
+    fn receive(&mut self, see: impl FnOnce(usize, u64, bool)) -> Result<(), Peer> {
+        let found = self.next()?;
+        let seen = self.merge.hand_out(self.heap, found);
+        let lane = &self.heap.lanes[found.lane];
+        assert_eq!(found.message.1, LENGTH);
+        let mut numbers = words_of(found.message.0).map(|at| lane.bytes[at].read());
+        let number = numbers.next().expect("two words");
+        assert_eq!(numbers.next(), Some(number), "torn");
+        see(found.lane, number, seen);
+        self.merge.release(self.heap, found);
+        EventCount(&lane.event).notify(self.process);
+        Ok(())
+    }
+}
+
+/// Two producers join, send and leave; the consumer sleeps when there is nothing to do, and is told the end.
+#[test]
+fn loom_lanes_merge() {
+    check(1, || {
+        let (kernel, heap) = (Kernel::new(), Heap::new());
+        let producers = [(1, 1), (2, 2)].map(|(slot, count)| {
+            let (process, heap) = (kernel.process(slot), heap.clone());
+            thread::spawn(move || {
+                let mut producer = Producer::join(&heap, &process);
+                (1..=count)
+                    .for_each(|number| producer.push(10 * u64::from(slot) + number).expect("it is there"));
+                producer.leave();
+            })
+        });
+        let me = kernel.process(0);
+        let mut consumer = Consumer::new(&heap, &me);
+        let mut received = Vec::new();
+        // When both have left before the other came, the end comes early.
+        while received.len() < 3 {
+            match consumer.receive(|_, number, seen| {
+                assert!(!seen);
+                received.push(number);
+            }) {
+                Ok(()) => {}
+                Err(gone) => {
+                    assert_eq!(gone, Peer::Left);
+                    thread::yield_now();
+                }
+            }
+        }
+        producers.into_iter().for_each(|producer| producer.join().expect("no panic"));
+        assert_eq!(consumer.next(), Err(Peer::Left));
+        let of = |slot| received.iter().copied().filter(|number| number / 10 == slot).collect::<Vec<_>>();
+        assert_eq!((of(1), of(2)), (vec![11], vec![21, 22]), "order, a producer each");
+    });
+}
+
+/// More than a lane holds: the producer sleeps until there is room.
+#[test]
+fn loom_lanes_full() {
+    check(2, || {
+        let (kernel, heap) = (Kernel::new(), Heap::new());
+        let producer = {
+            let (process, heap) = (kernel.process(1), heap.clone());
+            thread::spawn(move || {
+                let mut producer = Producer::join(&heap, &process);
+                (0..4).for_each(|number| producer.push(number).expect("it is there"));
+            })
+        };
+        let me = kernel.process(0);
+        let mut consumer = Consumer::new(&heap, &me);
+        for expected in 0..4 {
+            consumer.receive(|_, number, _| assert_eq!(number, expected)).expect("it is there");
+        }
+        producer.join().expect("no panic");
+    });
+}
+
+/// A producer is killed at any step, from its joining to its leaving; the consumer gets what it committed, in order,
+/// and is told then.
+#[test]
+fn loom_lanes_dead_producer() {
+    check_kills(1, |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::new());
+        let sent = Arc::new(Note::new(0));
+        let victim = {
+            let (process, heap, sent) = (kernel.process(1), heap.clone(), sent.clone());
+            // So that somebody is known to have been there.
+            let lane = producers_word(&heap, &process);
+            thread::spawn(move || {
+                let life = || {
+                    heap.used.fetch_or(1 << lane, crate::atomic::Ordering::Relaxed);
+                    let mut producer = Producer::in_lane(&heap, &process, lane);
+                    for number in 0..2 {
+                        producer.push(number).expect("it is there");
+                        *sent.lock().unwrap() = number + 1;
+                    }
+                    producer.leave();
+                };
+                process.killed_after(steps, life, || ()).is_none()
+            })
+        };
+        let me = kernel.process(0);
+        let mut consumer = Consumer::new(&heap, &me);
+        let mut received = 0;
+        let end = loop {
+            let got = consumer.receive(|_, number, seen| {
+                assert_eq!((number, seen), (received, false));
+                received += 1;
+            });
+            if let Err(end) = got {
+                break end;
+            }
+        };
+        let killed = victim.join().expect("no panic");
+        let sent = *sent.lock().unwrap();
+        assert!(received == sent || killed && received == sent + 1, "{received} of {sent}");
+        assert!(end == Peer::Left && received == 2 || end == Peer::Died && killed);
+        // The lane is to be had again, and what is sent there is received.
+        let mut successor = Producer::join(&heap, &me);
+        assert_eq!(successor.lane, 0);
+        successor.push(7).expect("it is there");
+        consumer.receive(|_, number, _| assert_eq!(number, 7)).expect("it is there");
+        killed
+    });
+}
+
+/// Takes the first lane's word for `process`, without the bit.
+fn producers_word(heap: &Heap, process: &Process) -> usize {
+    lanes::producers(heap).join(process.me()).expect("a lane is free")
+}
+
+/// The consumer is killed at any step, or leaves. Its producer has more to send than the lane holds: it goes on with
+/// the successor, which gets what was not given back, flagged if it was lent out; nothing is counted twice.
+#[test]
+fn loom_lanes_successor_of_a_dead_consumer() {
+    check_kills(1, |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::new());
+        let seen_by_victim = Arc::new(Note::new(0));
+        let producing = kernel.process(2);
+        let mut producer = Producer::join(&heap, &producing);
+        producer.push(0).expect("it is there");
+        let victim = {
+            let (process, heap, seen) = (kernel.process(1), heap.clone(), seen_by_victim.clone());
+            let consumer = Consumer::new(&heap, &process);
+            drop(consumer);
+            thread::spawn(move || {
+                let life = || {
+                    let mut consumer = Consumer::in_role(&heap, &process);
+                    for _ in 0..2 {
+                        consumer.receive(|_, _, _| *seen.lock().unwrap() += 1).expect("it is there");
+                    }
+                    lanes::leave(&*heap, |event| process.wake(event, u32::MAX));
+                };
+                process.killed_after(steps, life, || ()).is_none()
+            })
+        };
+        let successor = {
+            let (process, heap) = (kernel.process(3), heap.clone());
+            thread::spawn(move || {
+                let mut consumer = Consumer::new(&heap, &process);
+                let mut got = Vec::new();
+                while got.last().is_none_or(|&(number, _)| number < 3) {
+                    consumer.receive(|_, number, seen| got.push((number, seen))).expect("it is there");
+                }
+                got
+            })
+        };
+        for number in 1..4 {
+            // Told that the consumer is gone, it tries again until there is a successor.
+            while producer.push(number).is_err() {
+                thread::yield_now();
+            }
+        }
+        let got = successor.join().expect("no panic");
+        let killed = victim.join().expect("no panic");
+        let seen = *seen_by_victim.lock().unwrap();
+        let first = got[0].0;
+        assert!(first <= seen, "lost: {seen} were seen, the successor began at {first}");
+        for (expected, (number, flagged)) in (first..).zip(got) {
+            assert_eq!(number, expected);
+            assert!(flagged || number >= seen, "seen twice, not flagged");
+            assert!(!flagged || number == first, "flagged, though never handed out");
+        }
+        let counted = tally(&heap.lanes[0].tallies, heap.lanes[0].head.peek());
+        assert_eq!((counted.messages, counted.bytes), (4, 4 * LENGTH), "counted twice, or not at all");
+        killed
+    });
+}
+
+/// The consumer leaves while two producers wait for room, or are about to: both are told.
+#[test]
+fn loom_lanes_consumer_leaves() {
+    check(2, || {
+        let (kernel, heap) = (Kernel::new(), Heap::new());
+        let me = kernel.process(0);
+        let _consumer = Consumer::new(&heap, &me);
+        let producers = [1, 2].map(|slot| {
+            let (process, heap) = (kernel.process(slot), heap.clone());
+            let mut producer = Producer::join(&heap, &process);
+            (0..2).for_each(|number| producer.push(number).expect("it is there"));
+            drop(producer);
+            let lane = usize::try_from(slot).unwrap() - 1;
+            thread::spawn(move || {
+                let mut producer = Producer::in_lane(&heap, &process, lane);
+                assert_eq!(producer.push(2), Err(Peer::Left));
+            })
+        });
+        lanes::leave(&*heap, |event| me.wake(event, u32::MAX));
+        producers.into_iter().for_each(|producer| producer.join().expect("no panic"));
+    });
+}
