@@ -66,6 +66,8 @@ fn taker() {
         let two = gate.try_acquire().ok();
         linger(Duration::from_nanos(200));
         drop((one, two));
+        // As long without as with: kills are to hit both.
+        linger(Duration::from_nanos(200));
     }
 }
 
