@@ -79,6 +79,8 @@ fn collector() {
         let many = gate.acquire_many(PERMITS - 1).unwrap();
         linger(Duration::from_nanos(200));
         drop(many);
+        // As in `taker`.
+        linger(Duration::from_nanos(1000));
     }
 }
 
