@@ -206,7 +206,7 @@ pub(crate) mod task {
     pub(crate) const BATCHES_LINE: u64 = 10;
     pub(crate) const RTT_ASLEEP: u64 = 11;
     pub(crate) const FUTEX_ASLEEP: u64 = 12;
-    pub(crate) const CELL_WRITE: u64 = 100;
+    pub(crate) const CELL_WRITE: u64 = 41;
     pub(crate) const LANES_ONE: u64 = 13;
     pub(crate) const LANES_MANY: u64 = 14;
     pub(crate) const SERVICE: u64 = 40;

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::counters::raise;
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::records::{RecordConsumer, RecordProducer, Records, longest};
 use super::roles::{End, Peer, Role, initialise};
@@ -248,11 +249,7 @@ impl Records for Bytes {
         self.word(TAKEN)
     }
     fn note_used(&self, used: u64) {
-        let word = self.word(COUNTERS + 8 * Counter::HighWater as u64);
-        // Relaxed, both: a figure for people, which the producer alone writes.
-        if word.load(Ordering::Relaxed) < used {
-            word.store(used, Ordering::Relaxed);
-        }
+        raise(self.word(COUNTERS + 8 * Counter::HighWater as u64), used);
     }
 }
 

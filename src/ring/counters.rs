@@ -61,11 +61,7 @@ impl Counters<'_> {
 
     /// Notes that `queued` are queued. Two producers at once may lose one of two new highs.
     pub(crate) fn queued(&self, queued: u64) {
-        let word = self.word(Counter::HighWater);
-        // Relaxed, both: as above.
-        if word.load(Ordering::Relaxed) < queued {
-            word.store(queued, Ordering::Relaxed);
-        }
+        raise(self.word(Counter::HighWater), queued);
     }
 
     /// What they say; `messages`, `bytes` and `received` are the channel's to fill in.
@@ -82,6 +78,14 @@ impl Counters<'_> {
             high_water: word(Counter::HighWater),
             ..Counts::default()
         }
+    }
+}
+
+/// Keeps the greater of a high-water mark and a new value.
+pub(crate) fn raise(mark: &AtomicU64, value: u64) {
+    // Relaxed, both: a figure for people.
+    if mark.load(Ordering::Relaxed) < value {
+        mark.store(value, Ordering::Relaxed);
     }
 }
 

@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use super::cache;
 use super::core::{Backing, Consuming, MAX_RUN, Producing};
+use super::counters::raise;
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::habit::{Habit, Stream};
 use super::roles::{End, Peer, Role, initialise};
@@ -291,11 +292,7 @@ impl<T> Backing for Slots<T> {
         self.word(TAKEN)
     }
     fn note_used(&self, used: u64) {
-        let word = self.word(COUNTERS + 8 * Counter::HighWater as u64);
-        // Relaxed, both: a figure for people, which the producer alone writes.
-        if word.load(Ordering::Relaxed) < used {
-            word.store(used, Ordering::Relaxed);
-        }
+        raise(self.word(COUNTERS + 8 * Counter::HighWater as u64), used);
     }
 }
 
