@@ -197,6 +197,11 @@ fn advance(end: &AtomicU64, from: u64, count: u64) {
     }
 }
 
+/// What a tally bears that counted the slot at `position` last.
+const fn tag(position: u64) -> u64 {
+    (position + 1) & ((1 << POSITION_BITS) - 1)
+}
+
 /// Adds what a FREE slot says of its last lap to the tallies, and leaves it clean.
 #[cold]
 fn settle(cells: &impl Cells, position: u64, noted: Word) {
@@ -205,7 +210,7 @@ fn settle(cells: &impl Cells, position: u64, noted: Word) {
     }
     let count = |index, many| {
         let word = cells.tally(index);
-        let tag = (position + 1) & ((1 << POSITION_BITS) - 1);
+        let tag = tag(position);
         // Acquire: pairs with the Release below. The slot is looked at after it: while it is as it was,
         // no later position was counted, so the tag tells whether this one was.
         let tally = word.load(Ordering::Acquire);
@@ -411,11 +416,12 @@ pub(crate) struct Census {
 /// Counts. While others work, figures may be off by what is under way.
 pub(crate) fn census(cells: &impl Cells) -> Census {
     // Relaxed throughout: figures for people.
-    let tally = |index| cells.tally(index).load(Ordering::Relaxed) >> POSITION_BITS;
+    let [aborted, lost, redelivered] = [tally::ABORTED, tally::LOST, tally::REDELIVERED]
+        .map(|index| cells.tally(index).load(Ordering::Relaxed));
     let mut census = Census {
-        aborted: tally(tally::ABORTED),
-        lost: tally(tally::LOST),
-        redelivered: tally(tally::REDELIVERED),
+        aborted: aborted >> POSITION_BITS,
+        lost: lost >> POSITION_BITS,
+        redelivered: redelivered >> POSITION_BITS,
         ..Census::default()
     };
     let capacity = cells.capacity();
@@ -435,8 +441,14 @@ pub(crate) fn census(cells: &impl Cells) -> Census {
             ABANDONED => abandoned += 1,
             RETRY => census.retry += 1,
             _ => {
-                census.aborted += u64::from(word.owner() == ABORTED);
-                census.lost += u64::from(word.owner() == LOST);
+                let here = laps << capacity.trailing_zeros() | index;
+                let counted = |tally: u64| tally & ((1 << POSITION_BITS) - 1) == tag(here);
+                census.aborted += u64::from(word.owner() == ABORTED && !counted(aborted));
+                census.lost += u64::from(word.owner() == LOST && !counted(lost));
+                // Who was killed in `settle` has counted it, and not left it clean.
+                if counted(redelivered) {
+                    continue;
+                }
             }
         }
         // Of a message that was handed out again, or is to be.

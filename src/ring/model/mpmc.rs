@@ -402,3 +402,25 @@ fn loom_mpmc_tallies_count_once() {
         assert_eq!(census.aborted, heap.tail.load(Ordering::Relaxed));
     });
 }
+
+/// A claimant is killed at any step while it counts what a slot says of its last lap: the census
+/// counts it once.
+#[test]
+fn loom_mpmc_census_though_a_claimant_dies() {
+    check_kills(0, |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::new(1));
+        // Handed out twice, and lost in the end.
+        let dead = kernel.process(3);
+        heap.push(&dead, 1);
+        assert!(mpmc::take(&*heap, 4, || ()).is_ok());
+        mpmc::sweep(&*heap, 4, 2);
+        assert!(mpmc::take_retry(&*heap, 4).is_some());
+        mpmc::sweep(&*heap, 4, 2);
+        let victim = kernel.process(1);
+        let killed = victim.killed_after(steps, || mpmc::claim(&*heap, 2).is_ok(), || ()).is_none();
+        let census = mpmc::census(&*heap);
+        assert_eq!((census.sent, census.received), (1, 0));
+        assert_eq!((census.lost, census.redelivered, census.aborted), (1, 1, 0));
+        killed
+    });
+}
