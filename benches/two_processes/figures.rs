@@ -5,6 +5,8 @@
 //! cores meanwhile; its ratio is contender to reference (or to the floor itself); the figure is the
 //! median over the slices that count.
 
+use std::time::Instant;
+
 use allmende::Region;
 
 use crate::Result;
@@ -18,6 +20,8 @@ use crate::queues::{self, Queues};
 
 /// Rounds that only warm up.
 const WARM_UP: usize = 3;
+/// Rounds that are made however little time there is.
+const LEAST: usize = 3;
 /// The floor just before a slice and that just after it may differ by so much of the smaller.
 const AGREE: f64 = 0.10;
 /// A floor so many times that of the quickest slice of its group begins another group.
@@ -45,21 +49,21 @@ pub(crate) struct Figure {
 
 static FIGURES: [Figure; 9] = [
     Figure {
-        name: "round trip, 56 B, spin",
+        name: "ring round trip, 56 B, spin",
         ours: |sides| sides.trips(task::RTT_SMALL, TRIPS, |rings| rings.small.ping(TRIPS)),
         theirs: None,
         against: "floor",
         limit: 1.30,
     },
     Figure {
-        name: "round trip, 64 B, spin",
+        name: "ring round trip, 64 B, spin",
         ours: |sides| sides.trips(task::RTT_LINE, TRIPS, |rings| rings.line.ping(TRIPS)),
         theirs: None,
         against: "floor",
         limit: 1.50,
     },
     Figure {
-        name: "one at a time, 56 B, spin",
+        name: "ring one at a time, 56 B, spin",
         ours: |sides| {
             sides.stream::<SMALL>(task::STREAM_SMALL, STREAM, |rings| rings.small_stream.send(STREAM))
         },
@@ -68,14 +72,14 @@ static FIGURES: [Figure; 9] = [
         limit: 0.70,
     },
     Figure {
-        name: "one at a time, 64 B, spin",
+        name: "ring one at a time, 64 B, spin",
         ours: |sides| sides.stream::<LINE>(task::STREAM_LINE, STREAM, |rings| rings.line_stream.send(STREAM)),
         theirs: Some(|sides| sides.rival(task::STREAM_LINE, STREAM)),
         against: "rtrb between threads",
         limit: 1.20,
     },
     Figure {
-        name: "batches of 256, 56 B, spin",
+        name: "ring batches of 256, 56 B, spin",
         ours: |sides| {
             sides.stream::<SMALL>(task::BATCHES_SMALL, BATCHED, |rings| {
                 rings.small_batches.send_batches(BATCHED)
@@ -86,7 +90,7 @@ static FIGURES: [Figure; 9] = [
         limit: 1.10,
     },
     Figure {
-        name: "batches of 256, 64 B, spin",
+        name: "ring batches of 256, 64 B, spin",
         ours: |sides| {
             sides
                 .stream::<LINE>(task::BATCHES_LINE, BATCHED, |rings| rings.line_batches.send_batches(BATCHED))
@@ -96,14 +100,14 @@ static FIGURES: [Figure; 9] = [
         limit: 1.30,
     },
     Figure {
-        name: "1 MiB loan there and back, spin",
+        name: "ring 1 MiB loan there and back, spin",
         ours: |sides| sides.trips(task::RTT_LARGE, TRIPS, |rings| rings.large.ping_in_place(TRIPS)),
         theirs: Some(|sides| sides.trips(task::RTT_LINE, TRIPS, |rings| rings.line.ping(TRIPS))),
         against: "round trip of 64 B",
         limit: 1.50,
     },
     Figure {
-        name: "round trip, 64 B, park",
+        name: "ring round trip, 64 B, park",
         ours: |sides| sides.trips(task::RTT_PARKED, PARKED_TRIPS, |rings| rings.parked.ping(PARKED_TRIPS)),
         theirs: Some(|sides| {
             let process = sides.process;
@@ -116,7 +120,7 @@ static FIGURES: [Figure; 9] = [
         limit: 1.15,
     },
     Figure {
-        name: "round trip, 64 B, both asleep",
+        name: "ring round trip, 64 B, both asleep",
         ours: |sides| {
             sides
                 .trips(task::RTT_ASLEEP, ASLEEP_TRIPS, |rings| rings.parked.ping_asleep(ASLEEP_TRIPS))
@@ -212,7 +216,7 @@ impl Sides<'_> {
     /// What the first side does by itself, while the second sleeps.
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn alone(&mut self, count: u64, ours: impl FnOnce(&mut Rings) -> Result) -> Result<f64> {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         ours(&mut self.rings)?;
         Ok(start.elapsed().as_secs_f64() * 1e9 / count as f64)
     }
@@ -262,7 +266,7 @@ impl Sides<'_> {
 
     /// Threads of this process alone, on both cores.
     pub(crate) fn four_threads(&mut self, count: u64, ours: impl FnOnce(&Queues) -> Result) -> Result<f64> {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         ours(&self.queues)?;
         #[allow(clippy::cast_precision_loss)]
         Ok(start.elapsed().as_secs_f64() * 1e9 / count as f64)
@@ -286,6 +290,7 @@ fn all_figures() -> impl Iterator<Item = &'static Figure> {
         .chain(&crate::lanes::FIGURES)
         .chain(&crate::service::FIGURES)
         .chain(&crate::topics::FIGURES)
+        .chain(&crate::locks::FIGURES)
 }
 
 /// A ratio, and the floor at which it was measured.
@@ -301,21 +306,94 @@ impl Kept {
     }
 }
 
-/// Measures all figures whose name contains `filter` and prints a line for each; says whether all
-/// are within their limits.
-pub(crate) fn measure(
-    rounds: usize,
-    slots: Option<usize>,
-    filter: &str,
-    cores: (usize, usize),
-) -> Result<bool> {
+/// What is to be measured, and where.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many rounds, at most.
+    pub rounds: usize,
+    /// No round begins later than this; a few are made in any case.
+    pub until: Option<Instant>,
+    /// Slots of the rings, instead of the usual ones.
+    pub slots: Option<usize>,
+    /// Only figures whose name contains this.
+    pub filter: String,
+    /// The cores of both sides; the calling thread is on the first.
+    pub cores: (usize, usize),
+}
+
+/// A figure as it was measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Which.
+    pub name: &'static str,
+    /// What it is held against: the figure says how many times as long as that it takes.
+    pub against: &'static str,
+    /// What it must not exceed.
+    pub limit: f64,
+    /// The median of the ratios; not a number if no slice counts.
+    pub ratio: f64,
+    /// Nine in ten of them are above this.
+    pub p10: f64,
+    /// Nine in ten of them are below this.
+    pub p90: f64,
+    /// What a message, a round trip or an operation takes: the median, in nanoseconds.
+    pub ns: f64,
+    /// How many slices count.
+    pub kept: usize,
+    /// How many there were.
+    pub rounds: usize,
+    /// The floor's levels, each with the median ratio at it and how many slices that is of.
+    pub levels: Vec<(f64, f64, usize)>,
+}
+
+impl Measured {
+    fn new(figure: &Figure, mut kept: Vec<Kept>, rounds: usize) -> Self {
+        let ratios = Spread::of(kept.iter().map(Kept::ratio));
+        let mut measured = Self {
+            name: figure.name,
+            against: figure.against,
+            limit: figure.limit,
+            ratio: ratios.median,
+            p10: ratios.p10,
+            p90: ratios.p90,
+            ns: Spread::of(kept.iter().map(|kept| kept.ours)).median,
+            kept: kept.len(),
+            rounds,
+            levels: Vec::new(),
+        };
+        kept.sort_by(|a, b| a.floor.total_cmp(&b.floor));
+        while let Some(first) = kept.first() {
+            let end = kept.partition_point(|kept| kept.floor < first.floor * NEXT_GROUP);
+            let rest = kept.split_off(end);
+            let floor = Spread::of(kept.iter().map(|kept| kept.floor)).median;
+            measured.levels.push((floor, Spread::of(kept.iter().map(Kept::ratio)).median, kept.len()));
+            kept = rest;
+        }
+        measured
+    }
+
+    /// Whether it is within its limit.
+    pub fn met(&self) -> bool {
+        self.ratio <= self.limit
+    }
+}
+
+/// Measures figures. The program must be one whose `main` begins with [`serve_if_second`](crate::serve_if_second).
+///
+/// # Errors
+/// Where the second process does not start, or a channel fails.
+///
+/// # Panics
+/// Where a message is lost or garbled: a figure of that would say nothing.
+pub fn measure(options: &Options) -> Result<Vec<Measured>> {
+    let Options { slots, cores, .. } = *options;
     let region = Region::create().size(64 << 20).memfd("two_processes")?;
     let shared = Shared::create(&region)?;
     let rings = Rings::new(&region, slots, true)?;
     let queues = Queues::new(&region, true, cores)?;
     let peer = Peer::start(&region, cores.1, slots)?;
     let (rivals, mut ends) = Rivals::new(slots);
-    let kept = std::thread::scope(|scope| -> Result<Vec<Vec<Kept>>> {
+    let (kept, rounds) = std::thread::scope(|scope| -> Result<_> {
         let thread = shared.thread();
         scope.spawn(move || {
             allmende::os::affinity::pin_to(cores.1).expect("this core is allowed");
@@ -324,29 +402,44 @@ pub(crate) fn measure(
             thread.serve(|task, count| Ok(serve(task, count))).expect("a thread that counts");
         });
         let mut sides = Sides { process: shared.process(), thread, rings, queues, rivals };
-        let kept = rounds_of(&mut sides, rounds, filter);
+        let kept = rounds_of(&mut sides, options);
         thread.time(task::STOP, 0, || Ok(()))?;
         sides.process.time(task::STOP, 0, || Ok(()))?;
         kept
     })?;
     peer.wait()?;
-    let (trips, streams) = (slots.unwrap_or(TRIP_SLOTS), slots.unwrap_or(STREAM_SLOTS));
-    println!(
-        "{rounds} rounds; slots: {trips} for round trips, {streams} for streams, {BATCH_SLOTS} for batches; cores {} and {}",
-        cores.0, cores.1
-    );
-    let mut all_well = true;
-    for (figure, kept) in all_figures().zip(kept).filter(|(_, kept)| !kept.is_empty()) {
-        all_well &= report(figure, kept, rounds);
-    }
-    Ok(all_well)
+    let wanted = all_figures().zip(kept).filter(|(figure, _)| figure.name.contains(&options.filter));
+    Ok(wanted.map(|(figure, kept)| Measured::new(figure, kept, rounds)).collect())
 }
 
-fn rounds_of(sides: &mut Sides<'_>, rounds: usize, filter: &str) -> Result<Vec<Vec<Kept>>> {
+/// Measures figures and prints them; says whether all are within their limits.
+///
+/// # Errors
+/// See [`measure`].
+pub fn print(options: &Options) -> Result<bool> {
+    let measured = measure(options)?;
+    let (trips, streams) = (options.slots.unwrap_or(TRIP_SLOTS), options.slots.unwrap_or(STREAM_SLOTS));
+    println!(
+        "{} rounds; slots of the rings: {trips} for round trips, {streams} for streams, {BATCH_SLOTS} for batches; cores {} and {}",
+        measured.first().map_or(0, |figure| figure.rounds),
+        options.cores.0,
+        options.cores.1
+    );
+    measured.iter().for_each(report);
+    Ok(measured.iter().all(Measured::met))
+}
+
+/// What counts of each figure, and how many rounds there were.
+fn rounds_of(sides: &mut Sides<'_>, options: &Options) -> Result<(Vec<Vec<Kept>>, usize)> {
     let mut kept: Vec<Vec<Kept>> = all_figures().map(|_| Vec::new()).collect();
-    for round in 0..WARM_UP + rounds {
-        for (figure, kept) in all_figures().zip(&mut kept).filter(|(figure, _)| figure.name.contains(filter))
-        {
+    let mut rounds = 0;
+    for round in 0..WARM_UP + options.rounds {
+        if rounds >= LEAST && options.until.is_some_and(|until| Instant::now() > until) {
+            break;
+        }
+        rounds += usize::from(round >= WARM_UP);
+        let wanted = all_figures().zip(&mut kept).filter(|(figure, _)| figure.name.contains(&options.filter));
+        for (figure, kept) in wanted {
             let mut floors = vec![sides.floor()?];
             let ours = (figure.ours)(sides)?;
             floors.push(sides.floor()?);
@@ -365,7 +458,7 @@ fn rounds_of(sides: &mut Sides<'_>, rounds: usize, filter: &str) -> Result<Vec<V
             }
         }
     }
-    Ok(kept)
+    Ok((kept, rounds))
 }
 
 fn agree(floors: &[f64]) -> bool {
@@ -373,35 +466,24 @@ fn agree(floors: &[f64]) -> bool {
     floors.iter().all(|floor| floor - least <= AGREE * least)
 }
 
-/// Prints a figure's line; says whether it is within its limit.
-fn report(figure: &Figure, mut kept: Vec<Kept>, rounds: usize) -> bool {
-    let ratios = Spread::of(kept.iter().map(Kept::ratio));
-    let well = ratios.median <= figure.limit;
+/// Prints a figure's line, and below it what it was at which floor.
+fn report(figure: &Measured) {
     println!(
-        "{:<32} {:>5.2} x {:<21} (p10 {:.2}, p90 {:.2})  limit {:.2}  {}  {:.0} ns, kept {} of {rounds}",
+        "{:<32} {:>5.2} x {:<21} (p10 {:.2}, p90 {:.2})  limit {:.2}  {}  {:.0} ns, kept {} of {}",
         figure.name,
-        ratios.median,
+        figure.ratio,
         figure.against,
-        ratios.p10,
-        ratios.p90,
+        figure.p10,
+        figure.p90,
         figure.limit,
-        if well { "PASS" } else { "FAIL" },
-        Spread::of(kept.iter().map(|kept| kept.ours)).median,
-        kept.len(),
+        if figure.met() { "PASS" } else { "FAIL" },
+        figure.ns,
+        figure.kept,
+        figure.rounds,
     );
-    kept.sort_by(|a, b| a.floor.total_cmp(&b.floor));
-    while let Some(first) = kept.first() {
-        let end = kept.partition_point(|kept| kept.floor < first.floor * NEXT_GROUP);
-        let rest = kept.split_off(end);
-        println!(
-            "    floor {:>4.0} ns: {:.2} in {} slices",
-            Spread::of(kept.iter().map(|kept| kept.floor)).median,
-            Spread::of(kept.iter().map(Kept::ratio)).median,
-            kept.len(),
-        );
-        kept = rest;
+    for (floor, ratio, slices) in &figure.levels {
+        println!("    floor {floor:>4.0} ns: {ratio:.2} in {slices} slices");
     }
-    well
 }
 
 struct Spread {

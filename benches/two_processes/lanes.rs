@@ -17,7 +17,7 @@ pub(crate) static FIGURES: [Figure; 2] = [
         theirs: Some(|sides| {
             sides.stream::<LINE>(task::STREAM_LINE, STREAM, |rings| rings.line_stream.send(STREAM))
         }),
-        against: "one at a time",
+        against: "ring one at a time",
         limit: 1.30,
     },
     Figure {
@@ -26,7 +26,7 @@ pub(crate) static FIGURES: [Figure; 2] = [
         theirs: Some(|sides| {
             sides.stream::<LINE>(task::STREAM_LINE, STREAM, |rings| rings.line_stream.send(STREAM))
         }),
-        against: "one at a time",
+        against: "ring one at a time",
         limit: 1.30,
     },
 ];

@@ -10,51 +10,37 @@
 //! A line a figure, with its limit; what the floor's levels were, below it. The exit status is that of
 //! the verdict. The method is that of `docs/measuring.md`.
 
-mod cell;
-mod control;
-mod figures;
-mod lanes;
-mod messages;
-mod peer;
-mod queues;
-mod service;
-mod topics;
-mod wake_ups;
-
 use std::process::ExitCode;
 use std::time::Duration;
 
-use allmende::worker;
+use allmende_figures::{Options, Result};
 
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
-
-struct Options {
-    rounds: usize,
-    slots: Option<usize>,
-    filter: String,
+struct Arguments {
+    figures: Options,
     wake_ups: Option<u64>,
     seconds: u64,
 }
 
-impl Options {
+impl Arguments {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        let mut options =
-            Self { rounds: 300, slots: None, filter: String::new(), wake_ups: None, seconds: 3600 };
+        let cores = allmende_figures::cores()?;
+        let figures = Options { rounds: 300, until: None, slots: None, filter: String::new(), cores };
+        let mut all = Self { figures, wake_ups: None, seconds: 3600 };
         // Only `cargo bench` measures; a mere test of the benches, or a list of them, does not.
         let mut wanted = false;
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument}: a number is missing"));
             match argument.as_str() {
                 "--bench" => wanted = true,
-                "--rounds" => options.rounds = value()?.parse()?,
-                "--slots" => options.slots = Some(value()?.parse()?),
-                "--wake-ups" => options.wake_ups = Some(value()?.parse()?),
-                "--seconds" => options.seconds = value()?.parse()?,
+                "--rounds" => all.figures.rounds = value()?.parse()?,
+                "--slots" => all.figures.slots = Some(value()?.parse()?),
+                "--wake-ups" => all.wake_ups = Some(value()?.parse()?),
+                "--seconds" => all.seconds = value()?.parse()?,
                 option if option.starts_with("--") => return Err(format!("{option}: no such option").into()),
-                _ => options.filter = argument,
+                _ => all.figures.filter = argument,
             }
         }
-        Ok(wanted.then_some(options))
+        Ok(wanted.then_some(all))
     }
 }
 
@@ -70,14 +56,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool> {
-    if let Some(current) = worker::current()? {
-        return peer::serve(&current).map(|()| true);
+    if allmende_figures::serve_if_second()? {
+        return Ok(true);
     }
-    let Some(options) = Options::parse(std::env::args().skip(1))? else { return Ok(true) };
-    let cores = peer::cores()?;
+    let Some(arguments) = Arguments::parse(std::env::args().skip(1))? else { return Ok(true) };
+    let cores = arguments.figures.cores;
     allmende::os::affinity::pin_to(cores.0)?;
-    match options.wake_ups {
-        Some(count) => wake_ups::prove(count, Duration::from_secs(options.seconds), cores),
-        None => figures::measure(options.rounds, options.slots, &options.filter, cores),
+    match arguments.wake_ups {
+        Some(count) => allmende_figures::prove_wake_ups(count, Duration::from_secs(arguments.seconds), cores),
+        None => allmende_figures::print(&arguments.figures),
     }
 }

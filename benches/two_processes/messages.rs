@@ -187,6 +187,7 @@ pub(crate) struct Rings {
     pub(crate) parked: Pair<LINE>,
     pub(crate) cell: crate::cell::Ends,
     pub(crate) lanes: crate::lanes::Ends,
+    pub(crate) locks: crate::locks::Locks,
     pub(crate) service: Calls,
     pub(crate) topics: crate::topics::Topics,
 }
@@ -229,6 +230,7 @@ impl Rings {
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
             cell: crate::cell::Ends::new(region, first)?,
             lanes: crate::lanes::Ends::new(region, first)?,
+            locks: crate::locks::Locks::new(region, first)?,
             topics: crate::topics::Topics::new(region, first)?,
         })
     }

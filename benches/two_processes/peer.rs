@@ -1,6 +1,6 @@
 //! The second process.
 
-use allmende::worker::{Current, Worker};
+use allmende::worker::{self, Current, Worker};
 use allmende::{Region, os::affinity};
 
 use crate::Result;
@@ -40,8 +40,17 @@ impl Peer {
     }
 }
 
-/// What the second process does.
-pub(crate) fn serve(current: &Current) -> Result {
+/// If this process was started as the second side, serves the first one until it stops; says whether it was. To be
+/// called first thing in `main`.
+///
+/// # Errors
+/// Where the first side has gone, or a channel fails.
+pub fn serve_if_second() -> Result<bool> {
+    let Some(current) = worker::current()? else { return Ok(false) };
+    serve(&current).map(|()| true)
+}
+
+fn serve(current: &Current) -> Result {
     let region = current.region(REGION)?;
     let shared = Shared::open(region)?;
     let control = shared.process();
@@ -60,7 +69,10 @@ pub(crate) fn serve(current: &Current) -> Result {
 }
 
 /// Two cores for the two sides.
-pub(crate) fn cores() -> Result<(usize, usize)> {
+///
+/// # Errors
+/// Where there is one only.
+pub fn cores() -> Result<(usize, usize)> {
     match *affinity::allowed()? {
         [first, .., last] => Ok((first, last)),
         _ => Err("this bench needs two cores".into()),

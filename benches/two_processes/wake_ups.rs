@@ -123,8 +123,15 @@ pub(crate) fn serve(region: &Region, control: Control<'_>) -> Result {
     })
 }
 
-/// Does so many hand-overs, or as many as `time` allows; says whether no wake-up was lost.
-pub(crate) fn prove(count: u64, time: Duration, cores: (usize, usize)) -> Result<bool> {
+/// Does so many hand-overs, or as many as `time` allows, prints how many wake-ups were lost; says whether none was. The
+/// program must be one whose `main` begins with [`serve_if_second`](crate::serve_if_second).
+///
+/// # Errors
+/// Where the second process does not start, or a ring fails.
+///
+/// # Panics
+/// Where a message is lost or garbled.
+pub fn prove(count: u64, time: Duration, cores: (usize, usize)) -> Result<bool> {
     let region = Region::create().size(1 << 20).memfd("wake_ups")?;
     let shared = Shared::create(&region)?;
     let mut ends = Ends::new(&region, true)?;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::show;
 use allmende_lab::names::{CodecKind, Mode, PayloadKind, TransportKind, Wait};
-use allmende_lab::options::{GREATEST_RATE, parse_size};
+use allmende_lab::options::{Channels, GREATEST_RATE, parse_size};
 use allmende_lab::output::{csv, json, report, table};
 use allmende_lab::{LabError, Options, clean_up_on_signals, measure};
 use clap::ValueEnum;
@@ -21,12 +21,14 @@ Examples:
   allmende bench --quick
   allmende bench --input measurements.parquet --sizes 4K,1M
   allmende bench --transport pipe,raw-sync --codec none,pickle --payload records --seconds 20
+  allmende bench --channels topic
   allmende bench --rate 10000 --sizes 64 --seconds 20
   allmende bench --format json > result.json";
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
 #[command(after_help = AFTER)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Arguments {
     /// Fewer contenders and sizes: done within half a minute, instead of three minutes.
     #[arg(long)]
@@ -61,6 +63,22 @@ pub struct Arguments {
     /// Send so many messages a second, each at its time, late or not: the mode `paced`.
     #[arg(long, value_name = "MESSAGES_PER_S", value_parser = clap::value_parser!(u64).range(1..=GREATEST_RATE))]
     rate: Option<u64>,
+    /// How many messages may lie in one direction at most, where that can be chosen: by default 8 in closed loops and
+    /// 64 in streams, and never more than fit into 4 MiB.
+    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(2..=65536))]
+    depth: Option<u32>,
+    /// Measure only what allmende's channels are held to, or those of its figures whose name contains NAME. Without
+    /// this, the section is part of a run in which nothing else is chosen.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["quick", "input", "sizes", "transport", "codec", "payload", "wait", "mode", "rate", "depth"])]
+    channels: Option<String>,
+    /// allmende's ring, queue and topic against other frameworks: all of these, spinning, 64 bytes and 1 MiB, round trips
+    /// and streams, if nothing else is chosen.
+    #[cfg(feature = "peers")]
+    #[arg(long, conflicts_with_all = ["channels", "transport", "quick"])]
+    peers: bool,
+    /// Leave out what allmende's channels are held to.
+    #[arg(long, conflicts_with = "channels")]
+    no_channels: bool,
     /// Do not try what each way does when a process is killed (it takes two seconds).
     #[arg(long)]
     no_crash: bool,
@@ -118,10 +136,18 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         waits: arguments.wait,
         modes: arguments.mode,
         rate: arguments.rate,
+        depth: arguments.depth.map(|depth| depth as usize),
+        channels: match arguments.channels {
+            Some(filter) => Channels::Only(filter),
+            None if arguments.no_channels => Channels::Without,
+            None => Channels::Usual,
+        },
         skip_crashes: arguments.no_crash,
         seconds: arguments.seconds,
         input: arguments.input,
     };
+    #[cfg(feature = "peers")]
+    let options = if arguments.peers { options.against_peers() } else { options };
     if let Some(directory) = &arguments.report {
         report::prepare(directory)?;
     }

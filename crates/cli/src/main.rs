@@ -22,7 +22,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Measure every way to move data between two processes, side by side.
-    Bench(bench::Arguments),
+    Bench(Box<bench::Arguments>),
     /// List the regions of this user.
     Ls(ls::Arguments),
     /// Show participants, objects, locks and counters of one region.
@@ -33,17 +33,24 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Bench(arguments) => bench::run(arguments),
-        Command::Ls(arguments) => ls::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::BenchPeer(arguments) => bench_peer::run(&arguments),
-    };
-    match result {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("allmende: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run() -> show::Result<()> {
+    // The second side of the channels' figures is this program, too, started as a worker.
+    if allmende_lab::serve_if_second()? {
+        return Ok(());
+    }
+    match Arguments::parse().command {
+        Command::Bench(arguments) => bench::run(*arguments),
+        Command::Ls(arguments) => ls::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::BenchPeer(arguments) => bench_peer::run(&arguments),
     }
 }

@@ -133,7 +133,7 @@ fn spinning_works_too() {
     let output = run(&[
         "bench",
         "--seconds",
-        "3",
+        "20",
         "--sizes",
         "64",
         "--format",
@@ -141,13 +141,36 @@ fn spinning_works_too() {
         "--mode",
         "rtt,stream",
         "--transport",
-        "allmende-loan,allmende-copy,allmende-slots,raw-sync,pipe,unix,tcp",
+        "allmende-loan,allmende-copy,allmende-slots,allmende-queue,allmende-lanes,allmende-topic,allmende-service,\
+         allmende-cell,raw-sync,pipe,unix,tcp",
         "--wait",
         "spin,yield",
     ]);
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     outcome["results"].as_array().unwrap().iter().for_each(check_row);
     assert_eq!(outcome["skipped"].as_array().unwrap().len(), 0, "{}", outcome["skipped"]);
+}
+
+#[test]
+fn what_the_channels_are_held_to_is_told() {
+    let output = run(&["bench", "--channels", "cell", "--seconds", "1", "--format", "json"]);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let channels = outcome["channels"].as_array().unwrap();
+    assert!(channels.len() >= 3 && outcome["results"].as_array().unwrap().is_empty(), "{outcome}");
+    for channel in channels {
+        assert!(channel["name"].as_str().unwrap().contains("cell"), "{channel}");
+        assert!(channel["limit"].is_f64() && channel["unit"].is_string(), "{channel}");
+        assert!(channel["figure"].is_f64() == channel["met"].is_boolean(), "{channel}");
+    }
+    let output = run(&["bench", "--channels", "--seconds", "0.5"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for name in ["ring", "queue 2 + 2", "lanes", "topic 1 MiB", "service", "cell", "semaphore", "rwlock"] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    for wrong in [&["--channels", "telegraph"][..], &["--channels", "--sizes", "64"]] {
+        let output = allmende(&[&["bench"], wrong].concat()).output().unwrap();
+        assert!(!output.status.success(), "{wrong:?}");
+    }
 }
 
 #[test]
@@ -210,12 +233,12 @@ fn too_high_a_rate_shows_as_lateness() {
 #[test]
 fn what_a_killed_process_leaves_behind_is_told() {
     let before = shared_objects();
-    let transports =
-        "allmende-loan,allmende-copy,allmende-slots,raw-sync,futex,pipe,unix,tcp,python-pipe,python-queue";
+    let transports = "allmende-loan,allmende-copy,allmende-slots,allmende-queue,allmende-lanes,allmende-topic,\
+                      allmende-service,allmende-cell,raw-sync,futex,pipe,unix,tcp,python-pipe,python-queue";
     let arguments = [
         "bench",
         "--seconds",
-        "1",
+        "4",
         "--sizes",
         "64",
         "--mode",
@@ -239,7 +262,7 @@ fn what_a_killed_process_leaves_behind_is_told() {
         assert_eq!(crash["outcome"], wanted, "{crash}");
         assert_eq!(crash["after_ms"].is_null(), wanted == "hangs", "{crash}");
         if wanted == "told" {
-            assert_eq!(crash["said"], "the producer died");
+            assert!(crash["said"].as_str().unwrap().contains("died"), "{crash}");
         }
     }
     assert_eq!(outcome["skipped"].as_array().unwrap().is_empty(), has_python());

@@ -24,7 +24,7 @@ use crate::contender::{Link, Place};
 use crate::control::{Operation, Order};
 use crate::error::{LabError, Result};
 use crate::message::Message;
-use crate::names::{Access, CodecKind, PayloadKind, TransportKind, Wait};
+use crate::names::{Access, CodecKind, Flow, PayloadKind, TransportKind, Wait};
 use crate::peer::{COMMAND, Part};
 use crate::process::prepare;
 use crate::python;
@@ -102,6 +102,8 @@ fn setup(transport: TransportKind) -> Setup {
         wait: wait.unwrap_or(waits[0]),
         payload: PayloadKind::Field,
         size: 64,
+        flow: Flow::Any,
+        depth: 8,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::names::{Access, CodecKind, Mode, PayloadKind, TransportKind, Wait};
 use crate::options::format_size;
 use crate::output::units::{factor, rate, time};
 use crate::row::Row;
+use crate::verdict::Verdict;
 
 /// A contender, whatever the size and mode.
 type Key = (TransportKind, CodecKind, Access, Wait);
@@ -74,7 +75,7 @@ fn times_as_long(slow: &Row, quick: &Row) -> Option<f64> {
 const PICKLED: Key = (TransportKind::Pipe, CodecKind::Pickle, Access::Touched, Wait::Blocking);
 
 /// The finding, sentence by sentence.
-pub(crate) fn findings(rows: &[Row], crashes: &[Crash]) -> Vec<String> {
+pub(crate) fn findings(rows: &[Row], channels: &[Verdict], crashes: &[Crash]) -> Vec<String> {
     let mut sentences = Vec::new();
     let payloads: BTreeSet<PayloadKind> = rows.iter().map(|row| row.payload_kind).collect();
     for payload in payloads {
@@ -106,8 +107,26 @@ pub(crate) fn findings(rows: &[Row], crashes: &[Crash]) -> Vec<String> {
             "Nothing to compare: these rows hold no zero-copy contender with another beside it.".into(),
         );
     }
+    sentences.extend(held(channels));
     sentences.extend(killed(crashes));
     sentences
+}
+
+/// Which limits of the channels are met.
+fn held(channels: &[Verdict]) -> Option<String> {
+    let missed: Vec<String> = channels
+        .iter()
+        .filter(|verdict| verdict.met == Some(false))
+        .filter_map(|verdict| {
+            let doubt = if verdict.doubtful { "?" } else { "" };
+            Some(format!("{} ({:.2}{doubt} instead of {:.2})", verdict.name, verdict.figure?, verdict.limit))
+        })
+        .collect();
+    let measured = channels.iter().filter(|verdict| verdict.met.is_some()).count();
+    let not = if missed.is_empty() { String::new() } else { format!("; not {}", missed.join(", ")) };
+    let met = measured - missed.len();
+    (measured > 0)
+        .then(|| format!("Of {measured} limits that allmende's channels are held to, {met} are met{not}."))
 }
 
 /// What survivors see.
@@ -188,9 +207,10 @@ const DRAW: f64 = 0.9;
 
 /// From which size on zero-copy wins over each other way.
 fn crossovers(view: &View<'_>, zero_copy: Key, what: &str) -> Vec<String> {
-    // Another wait strategy of the same way is not another way; the typed ring has a sentence of its own.
-    let same =
-        |key: &Key| (key.0, key.1) == (zero_copy.0, zero_copy.1) || key.0 == TransportKind::AllmendeSlots;
+    // Another wait strategy of the same way is not another way; the typed ring and the channels have sentences of their
+    // own.
+    let own = |kind: TransportKind| kind == TransportKind::AllmendeSlots || kind.is_channel();
+    let same = |key: &Key| (key.0, key.1) == (zero_copy.0, zero_copy.1) || own(key.0);
     let others: BTreeSet<Key> =
         view.0.iter().map(|row| key(row)).filter(|key| !same(key) && key.2 == Access::Touched).collect();
     let (mut always, mut from, mut never) = (Vec::new(), Vec::new(), Vec::new());
@@ -246,7 +266,7 @@ fn against_peers(view: &View<'_>) -> Vec<String> {
     for size in sizes {
         let peers = rows(size, |row| row.transport.is_peer());
         let ours = rows(size, |row| {
-            row.transport.name().starts_with("allmende")
+            row.transport.is_ours()
                 && row.access == Access::Touched
                 && row.wait == Wait::Spin
                 && row.codec == CodecKind::None
@@ -345,10 +365,10 @@ fn paced(view: &View<'_>, what: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn row(transport: TransportKind, codec: CodecKind, wait: Wait, size: usize, ns: u64) -> Row {
+    pub(crate) fn row(transport: TransportKind, codec: CodecKind, wait: Wait, size: usize, ns: u64) -> Row {
         Row {
             transport,
             codec,
@@ -390,7 +410,7 @@ mod tests {
             row(Pipe, CodecKind::None, Wait::Blocking, 64, 200),
             row(Pipe, CodecKind::None, Wait::Blocking, 4096, 40_000),
         ];
-        let text = findings(&rows, &[]).join("\n");
+        let text = findings(&rows, &[], &[]).join("\n");
         assert!(text.contains("100 at 64 B (300 ns against 30.0 µs), 100 at 4 KiB"), "{text}");
         assert!(
             text.contains("at every size with a steady figure at least as quick as pipe + pickle"),
@@ -417,7 +437,7 @@ mod tests {
         let rows = [56, 64].map(|size| {
             row(TransportKind::AllmendeSlots, CodecKind::None, Wait::Spin, size, 2 * size as u64)
         });
-        let text = findings(&rows, &[]).join("\n");
+        let text = findings(&rows, &[], &[]).join("\n");
         assert!(text.contains("so many times as long: 1.12 at 56 B, 1.28 at 64 B."), "{text}");
     }
 
@@ -434,7 +454,7 @@ mod tests {
             paced(TransportKind::RawSync, Wait::Spin, 700, 1000.0),
             paced(TransportKind::Pipe, Wait::Blocking, 90_000, 500.0),
         ];
-        let text = findings(&rows, &[]).join("\n");
+        let text = findings(&rows, &[], &[]).join("\n");
         assert!(
             text.contains("700 ns by raw-sync (spin), 90.0 µs by pipe (it could not keep the rate)"),
             "{text}"
@@ -455,15 +475,25 @@ mod tests {
             crash(TransportKind::AllmendeCopy, Fate::Told, Some(90.0)),
             crash(TransportKind::RawSync, Fate::Hangs, None),
         ];
-        let text = findings(&[], &crashes).join("\n");
+        let text = findings(&[], &[], &crashes).join("\n");
         assert!(text.contains("allmende-loan, allmende-copy said so within 90.0 ms"), "{text}");
         assert!(text.contains("with raw-sync it waited for ever"), "{text}");
     }
 
     #[test]
+    fn limits_that_are_not_met_are_named() {
+        use crate::verdict::Bound;
+        let verdict = |name: &str, figure| {
+            Verdict::new(name.into(), Some(figure), "× floor".into(), 2.0, Bound::AtMost)
+        };
+        let text = findings(&[], &[verdict("topic", 1.5), verdict("cell", 2.5)], &[]).join("\n");
+        assert!(text.contains("Of 2 limits") && text.contains("1 are met; not cell (2.50 instead of 2.00)"));
+    }
+
+    #[test]
     fn nothing_to_compare_is_said() {
         let rows = [row(TransportKind::Pipe, CodecKind::None, Wait::Blocking, 64, 200)];
-        assert!(findings(&rows, &[])[0].starts_with("Nothing to compare"));
-        assert!(findings(&[], &[]).is_empty());
+        assert!(findings(&rows, &[], &[])[0].starts_with("Nothing to compare"));
+        assert!(findings(&[], &[], &[]).is_empty());
     }
 }

@@ -11,6 +11,7 @@
 //! | [`peer`] | the process at the other end |
 //! | [`measure`](mod@measure) | the timing loop |
 //! | [`mod@crash`] | what a process sees when its peer is killed |
+//! | [`verdict`] | what the channels are held to, between themselves and against frameworks of others |
 //! | [`row`], [`output`] | what comes out |
 
 #![allow(
@@ -34,8 +35,10 @@ pub mod row;
 pub mod setup;
 pub mod transport;
 pub mod usage;
+pub mod verdict;
 pub mod watch;
 
+mod against;
 mod cleanup;
 mod clock;
 mod contender;
@@ -53,6 +56,7 @@ mod progress;
 mod python;
 mod series;
 
+pub use allmende_figures::serve_if_second;
 pub use cleanup::clean_up_on_signals;
 pub use error::{LabError, Result};
 pub use machine::Machine;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::against::against_peers;
 use crate::cleanup::sweep_traces;
 use crate::contender::{Contender, Place, pause_ns, start};
 use crate::control::MOST_PACED;
@@ -19,7 +20,7 @@ use crate::finding::findings;
 use crate::machine::Machine;
 use crate::memcpy;
 use crate::names::{Mode, TransportKind};
-use crate::options::{Options, format_size};
+use crate::options::{Channels, Options, format_size};
 use crate::plan::{Group, groups, nothing_fits};
 use crate::process::pin;
 use crate::progress::Progress;
@@ -27,6 +28,7 @@ use crate::python;
 use crate::row::Row;
 use crate::series::{Series, Slice, levels, median};
 use crate::setup::Setup;
+use crate::verdict::{self, Verdict};
 
 /// Usual length of a slice, and its greatest.
 const SLICE_NS: f64 = 4e6;
@@ -69,6 +71,10 @@ pub struct Outcome {
     pub floor: Floor,
     /// The rows.
     pub results: Vec<Row>,
+    /// What the channels are held to.
+    pub channels: Vec<Verdict>,
+    /// The same against frameworks of others, where they ran.
+    pub peers: Vec<Verdict>,
     /// What a process saw whose peer was killed, by transport.
     pub crash: Vec<Crash>,
     /// What did not run.
@@ -92,8 +98,13 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         None => None,
     };
     let place = Place { cores: machine.core_pair, rate: options.rate(), input };
-    let groups = groups(options, place.input.as_ref().map(|(_, content)| content.len()));
-    if groups.is_empty() {
+    let only_channels = matches!(options.channels, Channels::Only(_));
+    let groups = if only_channels {
+        Vec::new()
+    } else {
+        groups(options, place.input.as_ref().map(|(_, content)| content.len()))
+    };
+    if groups.is_empty() && !only_channels {
         return Err(LabError::Option(nothing_fits(options)));
     }
     if let Some((near, _)) = place.cores {
@@ -103,7 +114,9 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         place: &place,
         modes: options.modes(),
         begun: Instant::now(),
-        budget: Duration::from_secs_f64(options.budget_s()),
+        budget: Duration::from_secs_f64(
+            options.budget_s() - options.channels().map_or(0.0, |(_, share)| share),
+        ),
         progress: Progress::new(groups.iter().map(|group| group.setups.len()).sum()),
         memory: machine.memory_available_bytes.map_or(MEMORY, |bytes| (bytes / 4) as usize).min(MEMORY),
         rows: Vec::new(),
@@ -114,8 +127,19 @@ pub fn measure(options: &Options) -> Result<Outcome> {
     let memcpy_bytes_per_s = run.memcpy(&groups);
     let disturbance = Disturbance::begin();
     run.all(&groups);
+    let mut channels = Vec::new();
+    if let Some((filter, seconds)) = options.channels() {
+        run.progress.say("the channels, and what they are held to");
+        match verdict::channels(filter, seconds, place.cores) {
+            Ok(verdicts) => channels = verdicts,
+            Err(error @ LabError::Option(_)) => return Err(error),
+            Err(error) => {
+                run.skipped.push(Skipped { contender: "channels".into(), reason: error.to_string() });
+            }
+        }
+    }
     machine.warnings.extend(disturbance.told());
-    let crash = if options.skip_crashes {
+    let crash = if options.skip_crashes || groups.is_empty() {
         Vec::new()
     } else {
         run.progress.say("killing a process of each kind while it sends");
@@ -132,8 +156,9 @@ pub fn measure(options: &Options) -> Result<Outcome> {
         memcpy_bytes_per_s,
         levels_ns: levels.iter().map(|level| (level.low, level.high)).collect(),
     };
-    let findings = findings(&run.rows, &crash);
-    Ok(Outcome { machine, floor, results: run.rows, crash, skipped: run.skipped, findings })
+    let peers = against_peers(&run.rows);
+    let findings = findings(&run.rows, &channels, &crash);
+    Ok(Outcome { machine, floor, results: run.rows, channels, peers, crash, skipped: run.skipped, findings })
 }
 
 /// Every transport of these groups, once.
@@ -295,7 +320,8 @@ impl Timing<'_> {
             start(setup, self.place)?
         };
         let mut tracks = Vec::new();
-        for &mode in self.modes.iter().filter(|mode| mode.closed_loop() || setup.transport.lossless()) {
+        let suits = |mode: &&Mode| setup.flow.suits(**mode) && setup.transport.runs_in(**mode);
+        for &mode in self.modes.iter().filter(suits) {
             let pause = if mode == Mode::Oneway { pause_ns(setup.wait) as f64 } else { 0.0 };
             let estimate_ns = if mode == Mode::Paced {
                 // A message that takes longer than there is time for makes the slice as long as it takes.
@@ -312,6 +338,14 @@ impl Timing<'_> {
                 peak_rss: None,
             };
             tracks.push(Track { series, estimate_ns, spent: Duration::ZERO });
+        }
+        if tracks.is_empty() {
+            let modes: Vec<&str> = Mode::ALL
+                .iter()
+                .filter(|mode| setup.transport.runs_in(**mode))
+                .map(|mode| mode.name())
+                .collect();
+            return Err(LabError::Unavailable(format!("runs in mode {} only", modes.join(" or "))));
         }
         Ok(Entry { contender, tracks })
     }

@@ -62,6 +62,11 @@ named! {
         AllmendeLoan = "allmende-loan", "allmende: a ring in a region, messages written and read in place";
         AllmendeCopy = "allmende-copy", "allmende: the same ring, messages copied in and out";
         AllmendeSlots = "allmende-slots", "allmende: the typed ring, slots of 56 or 64 bytes written and read in place";
+        AllmendeQueue = "allmende-queue", "allmende: the queue for many producers and consumers, slots of 56 or 64 bytes";
+        AllmendeLanes = "allmende-lanes", "allmende: lanes for many producers and one consumer, messages of any length";
+        AllmendeTopic = "allmende-topic", "allmende: publish and subscribe, one lossless subscriber, messages of any length";
+        AllmendeService = "allmende-service", "allmende: calls and their answers, 56 or 64 bytes; round trips only";
+        AllmendeCell = "allmende-cell", "allmende: the latest value, 56 or 64 bytes; loses values when it streams, so closed loops only";
         RawSync = "raw-sync", "shared_memory + raw_sync: slots in a named mapping, mutex and events";
         Futex = "futex", "Bare slots in a memfd, woken by futex";
         Pipe = "pipe", "Two anonymous pipes";
@@ -135,6 +140,28 @@ named! {
     }
 }
 
+/// For which modes a contender was set up: each has as much room as suits it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Flow {
+    /// Any: its room cannot be chosen, or is the same.
+    Any,
+    /// Closed loops: one message is under way at a time, so that little room keeps few lines in use.
+    Loops,
+    /// Streams, also paced ones: as many messages as fit.
+    Streams,
+}
+
+impl Flow {
+    /// Whether it is for a mode.
+    pub const fn suits(self, mode: Mode) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Loops => mode.closed_loop(),
+            Self::Streams => !mode.closed_loop(),
+        }
+    }
+}
+
 impl Mode {
     /// Whether the next message waits until the one before has been read.
     pub const fn closed_loop(self) -> bool {
@@ -149,6 +176,42 @@ impl TransportKind {
     /// Whether messages lie where both processes see them, so that they can be written and read in place.
     pub const fn in_place(self) -> bool {
         matches!(self, Self::AllmendeLoan | Self::AllmendeSlots | Self::RawSync | Self::Futex)
+            || self.is_channel()
+    }
+
+    /// Whether it is one of this project's ways.
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::AllmendeLoan | Self::AllmendeCopy | Self::AllmendeSlots) || self.is_channel()
+    }
+
+    /// Whether it is a channel for more than two ends.
+    pub const fn is_channel(self) -> bool {
+        matches!(
+            self,
+            Self::AllmendeQueue
+                | Self::AllmendeLanes
+                | Self::AllmendeTopic
+                | Self::AllmendeService
+                | Self::AllmendeCell
+        )
+    }
+
+    /// Whether it has room for a number of messages that is chosen when it is made.
+    pub const fn has_depth(self) -> bool {
+        #[cfg(feature = "peers")]
+        if matches!(self, Self::CrossbarPinned | Self::IpcChannel) {
+            return false;
+        }
+        !matches!(
+            self,
+            Self::AllmendeService
+                | Self::AllmendeCell
+                | Self::Pipe
+                | Self::Unix
+                | Self::Tcp
+                | Self::PythonPipe
+                | Self::PythonQueue
+        )
     }
 
     /// Whether it is a framework of others, here for comparison (feature `peers`).
@@ -171,19 +234,24 @@ impl TransportKind {
     /// The only message sizes that it takes, where slots are of a fixed type.
     pub const fn fixed_sizes(self) -> Option<&'static [usize]> {
         match self {
-            Self::AllmendeSlots => Some(&SLOT_SIZES),
+            Self::AllmendeSlots | Self::AllmendeQueue | Self::AllmendeService | Self::AllmendeCell => {
+                Some(&SLOT_SIZES)
+            }
             #[cfg(feature = "peers")]
             Self::CrossbarBus | Self::Ringfire => Some(&SLOT_SIZES),
             _ => None,
         }
     }
 
-    /// Whether every message arrives, however fast they are sent. Others run in closed loops only.
-    pub const fn lossless(self) -> bool {
-        #[cfg(feature = "peers")]
-        return !matches!(self, Self::Crossbar | Self::CrossbarPinned | Self::RingfireBlob);
-        #[cfg(not(feature = "peers"))]
-        true
+    /// Whether it can be measured in a mode: what may lose messages runs in closed loops only, calls go there and back.
+    pub const fn runs_in(self, mode: Mode) -> bool {
+        match self {
+            Self::AllmendeService => matches!(mode, Mode::Rtt),
+            Self::AllmendeCell => mode.closed_loop(),
+            #[cfg(feature = "peers")]
+            Self::Crossbar | Self::CrossbarPinned | Self::RingfireBlob => mode.closed_loop(),
+            _ => true,
+        }
     }
 
     /// Whether a CPython at each end does the work.
@@ -194,9 +262,14 @@ impl TransportKind {
     /// The wait strategies that it knows.
     pub const fn waits(self) -> &'static [Wait] {
         match self {
-            Self::AllmendeLoan | Self::AllmendeCopy | Self::AllmendeSlots => {
-                &[Wait::Spin, Wait::Yield, Wait::Park]
-            }
+            Self::AllmendeLoan
+            | Self::AllmendeCopy
+            | Self::AllmendeSlots
+            | Self::AllmendeQueue
+            | Self::AllmendeLanes
+            | Self::AllmendeTopic
+            | Self::AllmendeService
+            | Self::AllmendeCell => &[Wait::Spin, Wait::Yield, Wait::Park],
             Self::RawSync => &[Wait::Spin, Wait::Park],
             Self::Futex => &[Wait::Park],
             Self::Pipe | Self::Unix | Self::Tcp => &[Wait::Spin, Wait::Yield, Wait::Blocking],

@@ -25,12 +25,29 @@ pub struct Options {
     pub modes: Vec<Mode>,
     /// How many messages a second are sent in [`Mode::Paced`].
     pub rate: Option<u64>,
+    /// How many messages may lie in one direction at most, where that can be chosen; 8 in closed loops and 64 in streams,
+    /// if not told, and never more than fit into 4 MiB.
+    pub depth: Option<usize>,
+    /// What the channels are held to.
+    pub channels: Channels,
     /// Leave out what happens when a process is killed.
     pub skip_crashes: bool,
     /// How long to measure.
     pub seconds: Option<f64>,
     /// The user's file, to be cut into messages.
     pub input: Option<PathBuf>,
+}
+
+/// Whether it is measured what the channels are held to, which is a section of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Channels {
+    /// Beside the usual rows; not if any are chosen.
+    #[default]
+    Usual,
+    /// Nothing else: those figures whose name contains this.
+    Only(String),
+    /// Not.
+    Without,
 }
 
 /// Messages a second in [`Mode::Paced`], if not told.
@@ -96,7 +113,57 @@ impl Options {
 
     /// How long to measure, in seconds: a little less than half a minute or three minutes, if not told.
     pub fn budget_s(&self) -> f64 {
-        self.seconds.unwrap_or(if self.quick { 21.0 } else { 150.0 })
+        let usual = match self.channels {
+            Channels::Only(_) => 20.0,
+            _ if self.quick => 21.0,
+            _ => 150.0,
+        };
+        self.seconds.unwrap_or(usual)
+    }
+
+    /// The same with what is needed to hold allmende against frameworks of others, where nothing else is chosen.
+    #[cfg(feature = "peers")]
+    #[must_use]
+    pub fn against_peers(mut self) -> Self {
+        fn choose<T>(chosen: &mut Vec<T>, usual: Vec<T>) {
+            if chosen.is_empty() {
+                *chosen = usual;
+            }
+        }
+        let ran = |kind: &TransportKind| kind.is_peer() || crate::against::OURS.contains(kind);
+        choose(&mut self.transports, TransportKind::ALL.iter().copied().filter(ran).collect());
+        choose(&mut self.sizes, vec![64, 1 << 20]);
+        choose(&mut self.waits, vec![Wait::Spin]);
+        choose(&mut self.modes, vec![Mode::Rtt, Mode::Stream]);
+        choose(&mut self.payloads, vec![PayloadKind::Field]);
+        self.skip_crashes = true;
+        self.seconds = self.seconds.or(Some(30.0));
+        self
+    }
+
+    /// Which figures of the channels are measured, those whose name contains a text, and the share of the time for it
+    /// in seconds.
+    pub fn channels(&self) -> Option<(&str, f64)> {
+        let budget = self.budget_s();
+        match &self.channels {
+            Channels::Only(filter) => Some((filter, budget)),
+            Channels::Usual if self.usual() => Some(("", (budget / 12.0).max(5.0).min(budget / 4.0))),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is chosen but how long to measure.
+    fn usual(&self) -> bool {
+        let Self { sizes, transports, codecs, payloads, waits, modes, rate, input, depth, .. } = self;
+        sizes.is_empty()
+            && transports.is_empty()
+            && codecs.is_empty()
+            && payloads.is_empty()
+            && waits.is_empty()
+            && modes.is_empty()
+            && rate.is_none()
+            && input.is_none()
+            && depth.is_none()
     }
 }
 
@@ -110,6 +177,18 @@ mod tests {
         assert_eq!((options.modes(), options.rate()), (vec![Mode::Paced], 500));
         assert!(!Options::default().modes().contains(&Mode::Paced), "it is for those who ask");
         assert_eq!(Options { rate: Some(0), ..Options::default() }.rate(), 1);
+    }
+
+    #[test]
+    fn the_channels_are_measured_unless_something_is_chosen() {
+        let quick = Options { quick: true, ..Options::default() };
+        assert_eq!(quick.channels(), Some(("", 5.0)));
+        assert_eq!(Options { seconds: Some(2.0), ..Options::default() }.channels(), Some(("", 0.5)));
+        assert_eq!(Options { sizes: vec![64], ..Options::default() }.channels(), None);
+        assert_eq!(Options { channels: Channels::Without, ..Options::default() }.channels(), None);
+        let only =
+            Options { channels: Channels::Only("topic".into()), sizes: vec![64], ..Options::default() };
+        assert_eq!(only.channels(), Some(("topic", 20.0)));
     }
 
     #[test]

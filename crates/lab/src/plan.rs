@@ -1,9 +1,9 @@
 //! Which contenders run at which sizes.
 #![forbid(unsafe_code)]
 
-use crate::names::{Access, CodecKind, PayloadKind, TransportKind, Wait};
+use crate::names::{Access, CodecKind, Flow, PayloadKind, TransportKind, Wait};
 use crate::options::Options;
-use crate::setup::Setup;
+use crate::setup::{Setup, depth};
 
 /// Contenders that are compared with one another: the same payload of the same size.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +26,12 @@ const FULL_SIZES: [usize; 9] = [8, 56, 64, 512, 4 << 10, 64 << 10, 1 << 20, 16 <
 const RECORD_SIZES: [usize; 4] = [512, 4 << 10, 64 << 10, 1 << 20];
 /// Messages of this size fill a cache line together with their stamp: shared memory alone tells the difference.
 const LINE: usize = 56;
-/// Sizes at which the frameworks of others run without being asked for.
-const PEER_SIZES: [usize; 3] = [64, 4 << 10, 1 << 20];
+/// Sizes at which the channels for many and the frameworks of others run without being asked for.
+const SOME_SIZES: [usize; 3] = [64, 4 << 10, 1 << 20];
+/// Room for messages in closed loops: one is under way at a time, and few lines stay at hand.
+const LOOP_DEPTH: usize = 8;
+/// Room for messages in streams: neither side waits for the other at each of them.
+const STREAM_DEPTH: usize = 64;
 /// Codecs are left out above this size unless asked for: they take seconds a message.
 const LARGEST_ENCODED: usize = 16 << 20;
 
@@ -42,7 +46,8 @@ pub(crate) fn groups(options: &Options, file_length: Option<usize>) -> Vec<Group
     let mut groups = Vec::new();
     for payload in payloads {
         for size in sizes(options, payload, file_length) {
-            let setups: Vec<Setup> = all(payload, size).filter(|setup| wanted(setup, options)).collect();
+            let wanted = all(payload, size).filter(|setup| wanted(setup, options));
+            let setups: Vec<Setup> = wanted.flat_map(|setup| flows(setup, options)).collect();
             if !setups.is_empty() {
                 groups.push(Group { payload, size, setups });
             }
@@ -89,11 +94,28 @@ fn all(payload: PayloadKind, size: usize) -> impl Iterator<Item = Setup> {
                         wait,
                         payload,
                         size,
+                        flow: Flow::Any,
+                        depth: STREAM_DEPTH,
                     })
                 })
             })
         })
         .filter(fits_slots)
+}
+
+/// The contender with the room that suits the modes it is to run in: one for all, or one for closed loops and one for
+/// streams. All contenders follow the same rule.
+fn flows(setup: Setup, options: &Options) -> Vec<Setup> {
+    let most = |flow| options.depth.unwrap_or(if flow == Flow::Loops { LOOP_DEPTH } else { STREAM_DEPTH });
+    let room = |flow| depth(setup.size, most(flow));
+    if !setup.transport.has_depth() || room(Flow::Loops) == room(Flow::Streams) {
+        return vec![Setup { depth: most(Flow::Streams), ..setup }];
+    }
+    let modes = options.modes();
+    let wanted = [Flow::Loops, Flow::Streams]
+        .into_iter()
+        .filter(|flow| modes.iter().any(|mode| flow.suits(*mode) && setup.transport.runs_in(*mode)));
+    wanted.map(|flow| Setup { flow, depth: most(flow), ..setup }).collect()
 }
 
 /// Whether slots of a fixed size can hold these messages, where the transport has such slots.
@@ -158,14 +180,21 @@ fn usual(setup: &Setup, options: &Options) -> bool {
         return false;
     }
     let first_wait = transport.waits().first() == Some(&wait);
+    if (transport.is_channel() || transport.is_peer()) && size != LINE && !SOME_SIZES.contains(&size) {
+        return false;
+    }
     if access == Access::Descriptor {
         return first_wait && payload != PayloadKind::Records;
+    }
+    if transport.is_channel() {
+        let asleep = wait == Wait::Park && size <= 64 && !options.quick;
+        return (first_wait || asleep) && codec == CodecKind::None && payload != PayloadKind::Records;
     }
     if transport == TransportKind::AllmendeCopy {
         return first_wait && codec == CodecKind::None && payload != PayloadKind::Records;
     }
     if transport.is_peer() {
-        return first_wait && PEER_SIZES.contains(&size);
+        return first_wait;
     }
     if transport.is_python() {
         return size <= LARGEST_ENCODED;
@@ -200,8 +229,9 @@ mod tests {
                 for transport in TransportKind::ALL {
                     let runs = group.setups.iter().any(|setup| setup.transport == *transport);
                     let slots = transport.fixed_sizes().is_some() && group.size != 64;
-                    let peer = transport.is_peer() && !PEER_SIZES.contains(&group.size);
-                    assert_eq!(runs, !slots && !peer, "{transport} at {}", group.size);
+                    let some = transport.is_peer() || transport.is_channel();
+                    let some = some && !SOME_SIZES.contains(&group.size);
+                    assert_eq!(runs, !slots && !some, "{transport} at {}", group.size);
                 }
                 for codec in CodecKind::ALL {
                     assert!(group.setups.iter().any(|setup| setup.codec == *codec), "{codec}");
@@ -218,6 +248,35 @@ mod tests {
         assert_eq!(groups.iter().map(|group| group.size).collect::<Vec<_>>(), crate::names::SLOT_SIZES);
         let line = super::groups(&Options::default(), None).into_iter().find(|group| group.size == LINE);
         assert!(line.unwrap().setups.iter().all(|setup| setup.transport.in_place()));
+    }
+
+    #[test]
+    fn loops_and_streams_have_the_room_that_suits_them() {
+        use crate::names::Mode::{Rtt, Stream};
+        use TransportKind::{AllmendeQueue, AllmendeService, AllmendeTopic, Pipe};
+        let of = |transport, sizes: &[usize], modes: &[crate::names::Mode], depth| {
+            let (sizes, modes) = (sizes.to_vec(), modes.to_vec());
+            let transports = vec![transport];
+            let waits = vec![Wait::Spin];
+            let options = Options { sizes, transports, waits, modes, depth, ..Options::default() };
+            let setups = groups(&options, None).remove(0).setups;
+            let mut flows: Vec<_> = setups.iter().map(|setup| (setup.flow, setup.depth)).collect();
+            flows.dedup();
+            flows
+        };
+        let both = [(Flow::Loops, LOOP_DEPTH), (Flow::Streams, STREAM_DEPTH)];
+        assert_eq!(of(AllmendeQueue, &[64], &[], None), both);
+        assert_eq!(of(AllmendeQueue, &[64], &[Stream], None), both[1..]);
+        assert_eq!(of(AllmendeTopic, &[64], &[Rtt], None), both[..1]);
+        for (transport, size, depth) in [
+            (AllmendeTopic, 1 << 20, None),
+            (AllmendeQueue, 64, Some(16)),
+            (AllmendeService, 64, None),
+            (Pipe, 64, None),
+        ] {
+            let flows = of(transport, &[size], &[], depth);
+            assert_eq!(flows, [(Flow::Any, depth.unwrap_or(STREAM_DEPTH))], "{transport}");
+        }
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl Percentiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{Access, CodecKind, PayloadKind, TransportKind, Wait};
+    use crate::names::{Access, CodecKind, Flow, PayloadKind, TransportKind, Wait};
 
     fn series(slices: Vec<Slice>) -> Series {
         let setup = Setup {
@@ -215,6 +215,8 @@ mod tests {
             wait: Wait::Blocking,
             payload: PayloadKind::Bytes,
             size: 64,
+            flow: Flow::Any,
+            depth: 64,
         };
         Series { setup, mode: Mode::Rtt, rate: None, payload_bytes: 64, slices, peak_rss: Some(1) }
     }

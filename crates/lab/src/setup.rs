@@ -11,18 +11,14 @@ use crate::codec::pickle::Pickle;
 use crate::codec::postcard::Postcard;
 use crate::error::{LabError, Result};
 use crate::message::{Descriptor, Encoded, Flat, Message};
-use crate::names::{Access, CodecKind, PayloadKind, TransportKind, Wait};
+use crate::names::{Access, CodecKind, Flow, PayloadKind, TransportKind, Wait};
 use crate::payload::{Payload, bytes::Bytes, field::Field, file::FileMessages, records::Records};
-use crate::transport::{Shape, Transport};
+use crate::transport::{Line, Shape, Transport, TwoLines};
 use crate::transport::{
-    allmende_copy::AllmendeCopy,
-    allmende_loan::AllmendeLoan,
-    allmende_slots::{AllmendeSlots, Line, TwoLines},
-    futex::Futex,
-    pipe::Pipe,
-    raw_sync::RawSync,
-    tcp::Tcp,
-    unix::Unix,
+    allmende_cell::AllmendeCell, allmende_copy::AllmendeCopy, allmende_lanes::AllmendeLanes,
+    allmende_loan::AllmendeLoan, allmende_queue::AllmendeQueue, allmende_service::AllmendeService,
+    allmende_slots::AllmendeSlots, allmende_topic::AllmendeTopic, futex::Futex, pipe::Pipe,
+    raw_sync::RawSync, tcp::Tcp, unix::Unix,
 };
 
 #[cfg(feature = "peers")]
@@ -48,6 +44,10 @@ pub struct Setup {
     pub payload: PayloadKind,
     /// Their size in bytes, before encoding.
     pub size: usize,
+    /// For which modes.
+    pub flow: Flow,
+    /// How many messages may lie in one direction at most, where the transport has such room.
+    pub depth: usize,
 }
 
 impl fmt::Display for Setup {
@@ -61,6 +61,14 @@ impl fmt::Display for Setup {
         }
         write!(f, " ({})", self.wait)
     }
+}
+
+/// Room for messages in one direction, in bytes, unless two take more.
+const ROOM: usize = 4 << 20;
+
+/// How many messages of so many bytes may lie in one direction, if `most` may at most.
+pub(crate) fn depth(capacity: usize, most: usize) -> usize {
+    (ROOM / capacity.max(1)).min(most).max(2)
 }
 
 /// Runs with the types of a contender, so that each has its own compiled loop.
@@ -100,14 +108,25 @@ impl Setup {
     }
 
     fn with_transport<V: Visit, M: Message + 'static>(&self, message: M, visitor: V) -> Result<V::Output> {
+        /// Slots are of a type; a size that neither type has is refused when they are made.
+        macro_rules! typed {
+            ($slots:ident) => {
+                if self.size == size_of::<Line>() {
+                    visitor.visit::<$slots<Line>, M>(message)
+                } else {
+                    visitor.visit::<$slots<TwoLines>, M>(message)
+                }
+            };
+        }
         match self.transport {
             TransportKind::AllmendeLoan => visitor.visit::<AllmendeLoan, M>(message),
             TransportKind::AllmendeCopy => visitor.visit::<AllmendeCopy, M>(message),
-            TransportKind::AllmendeSlots if self.size == size_of::<Line>() => {
-                visitor.visit::<AllmendeSlots<Line>, M>(message)
-            }
-            // Another size is refused when the slots are made.
-            TransportKind::AllmendeSlots => visitor.visit::<AllmendeSlots<TwoLines>, M>(message),
+            TransportKind::AllmendeSlots => typed!(AllmendeSlots),
+            TransportKind::AllmendeQueue => typed!(AllmendeQueue),
+            TransportKind::AllmendeLanes => visitor.visit::<AllmendeLanes, M>(message),
+            TransportKind::AllmendeTopic => visitor.visit::<AllmendeTopic, M>(message),
+            TransportKind::AllmendeService => typed!(AllmendeService),
+            TransportKind::AllmendeCell => typed!(AllmendeCell),
             TransportKind::RawSync => visitor.visit::<RawSync, M>(message),
             TransportKind::Futex => visitor.visit::<Futex, M>(message),
             TransportKind::Pipe => visitor.visit::<Pipe, M>(message),
@@ -120,17 +139,9 @@ impl Setup {
             #[cfg(feature = "peers")]
             TransportKind::CrossbarPinned => visitor.visit::<CrossbarPinned, M>(message),
             #[cfg(feature = "peers")]
-            TransportKind::CrossbarBus if self.size == size_of::<Line>() => {
-                visitor.visit::<CrossbarBus<Line>, M>(message)
-            }
+            TransportKind::CrossbarBus => typed!(CrossbarBus),
             #[cfg(feature = "peers")]
-            TransportKind::CrossbarBus => visitor.visit::<CrossbarBus<TwoLines>, M>(message),
-            #[cfg(feature = "peers")]
-            TransportKind::Ringfire if self.size == size_of::<Line>() => {
-                visitor.visit::<Ringfire<Line>, M>(message)
-            }
-            #[cfg(feature = "peers")]
-            TransportKind::Ringfire => visitor.visit::<Ringfire<TwoLines>, M>(message),
+            TransportKind::Ringfire => typed!(Ringfire),
             #[cfg(feature = "peers")]
             TransportKind::RingfireBlob => visitor.visit::<RingfireBlob, M>(message),
             #[cfg(feature = "peers")]
@@ -143,21 +154,14 @@ impl Setup {
 
     /// What both ends of the transport must agree on, for messages of this length on the way.
     pub(crate) fn shape(&self, capacity: usize) -> Shape {
-        const ROOM: usize = 4 << 20;
-        Shape { capacity, depth: (ROOM / capacity.max(1)).clamp(2, 64), wait: self.wait }
+        Shape { capacity, depth: depth(capacity, self.depth), wait: self.wait }
     }
 
     /// About how much memory both ends of this contender take together, in bytes.
     pub(crate) fn memory(&self) -> usize {
         let length = if self.codec == CodecKind::None { self.size } else { self.size * 3 };
-        let slots = if self.transport.in_place()
-            || self.transport.is_peer()
-            || self.transport == TransportKind::AllmendeCopy
-        {
-            4 * self.shape(length).depth
-        } else {
-            8
-        };
+        let shared = self.transport.in_place() || self.transport.is_peer() || self.transport.is_ours();
+        let slots = if shared { 4 * self.shape(length).depth } else { 8 };
         length * slots + 4 * self.size
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use crate::error::{LabError, Result};
 use crate::measure::Outcome;
 
-/// Writes the outcome as one JSON object: `machine`, `floor`, `results`, `crash`, `skipped`, `findings`.
+/// Writes the outcome as one JSON object: `machine`, `floor`, `results`, `channels`, `peers`, `crash`, `skipped`, `findings`.
 ///
 /// # Errors
 /// Where `out` cannot be written to.

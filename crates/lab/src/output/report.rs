@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use super::plot::{Axes, COLOURS, Line, colour, draw};
-use super::table::{Key, contenders, is_of};
+use super::table::{HELD, Key, contenders, is_of, places, sections};
 use super::units::{factor, rate, time};
 use super::{csv, json};
 use crate::error::{LabError, Result};
@@ -19,6 +19,7 @@ use crate::measure::Outcome;
 use crate::names::{Access, Mode, PayloadKind};
 use crate::options::format_size;
 use crate::row::Row;
+use crate::verdict::Verdict;
 
 const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1150px;margin:2em auto;padding:0 1em;color:#222}\
 figure{margin:1em 0;display:flex;flex-wrap:wrap;gap:1em;align-items:center}svg{max-width:100%;height:auto}\
@@ -85,6 +86,9 @@ fn page(outcome: &Outcome) -> Result<String> {
             plots(&mut html, &rows)?;
         }
     }
+    for (title, verdicts) in sections(outcome) {
+        held(&mut html, title, verdicts);
+    }
     if !outcome.crash.is_empty() {
         html.push_str("<h2>The other process is killed while it sends: what is seen</h2><table>");
         for crash in &outcome.crash {
@@ -94,8 +98,10 @@ fn page(outcome: &Outcome) -> Result<String> {
         }
         html.push_str("</table>");
     }
-    html.push_str("<h2>Rows</h2>");
-    rows(&mut html, &outcome.results);
+    if !outcome.results.is_empty() {
+        html.push_str("<h2>Rows</h2>");
+        rows(&mut html, &outcome.results);
+    }
     for skipped in &outcome.skipped {
         let _ = write!(
             html,
@@ -106,6 +112,22 @@ fn page(outcome: &Outcome) -> Result<String> {
     }
     html.push_str("</html>\n");
     Ok(html)
+}
+
+/// Figures and their limits.
+fn held(html: &mut String, title: &str, verdicts: &[Verdict]) {
+    let _ = write!(html, "<h2>{title}</h2><table><tr><th>");
+    for place in HELD {
+        let _ = write!(html, "<th>{place}");
+    }
+    for verdict in verdicts {
+        let class = if verdict.met == Some(true) { "" } else { " class=\"mind\"" };
+        let _ = write!(html, "</tr><tr{class}><td>{}", escape(&verdict.name));
+        for place in places(verdict) {
+            let _ = write!(html, "<td>{}", escape(&place));
+        }
+    }
+    html.push_str("</tr></table>");
 }
 
 /// The plots of one payload.

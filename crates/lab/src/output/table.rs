@@ -13,6 +13,7 @@ use crate::options::format_size;
 use crate::output::columns::{Figures, wrapped};
 use crate::output::units::{factor, memory, rate, time};
 use crate::row::Row;
+use crate::verdict::{Bound, Verdict};
 
 /// A contender, whatever the size.
 pub(crate) type Key = (TransportKind, CodecKind, Access, Wait);
@@ -46,7 +47,9 @@ fn text(outcome: &Outcome, width: Option<usize>) -> String {
         let _ = writeln!(text, "{}", wrapped(sentence, width));
     };
     say(&outcome.machine.line());
-    say(&floor(outcome));
+    if !outcome.results.is_empty() {
+        say(&floor(outcome));
+    }
     for warning in &outcome.machine.warnings {
         say(&format!("Mind: {warning}."));
     }
@@ -72,6 +75,9 @@ fn text(outcome: &Outcome, width: Option<usize>) -> String {
             }
         }
     }
+    for (title, verdicts) in sections(outcome) {
+        let _ = writeln!(text, "\n{}\n{}", wrapped(title, width), held(verdicts).fitting(width));
+    }
     crashes(&mut text, outcome, width);
     text.push('\n');
     let mut say = |sentence: &str| {
@@ -92,6 +98,45 @@ fn text(outcome: &Outcome, width: Option<usize>) -> String {
     text
 }
 
+/// The sections of figures that have a limit, with their titles.
+pub(crate) fn sections(outcome: &Outcome) -> impl Iterator<Item = (&'static str, &[Verdict])> {
+    let sections = [
+        ("Channels: what they are held to", &outcome.channels[..]),
+        ("Against frameworks of others", &outcome.peers[..]),
+    ];
+    sections.into_iter().filter(|(_, verdicts)| !verdicts.is_empty())
+}
+
+/// What stands in a line of a verdict, behind its name.
+pub(crate) const HELD: [&str; 7] = ["figure", "of", "limit", "met", "takes", "80 % of slices", "slices kept"];
+
+/// The places of a line, as [`HELD`] names them.
+pub(crate) fn places(verdict: &Verdict) -> Vec<String> {
+    let doubt = if verdict.doubtful { "?" } else { "" };
+    let sign = match verdict.bound {
+        Bound::AtMost => "≤",
+        Bound::AtLeast => "≥",
+    };
+    let spread = verdict.p10.zip(verdict.p90).map(|(low, high)| format!("{low:.2}–{high:.2}"));
+    vec![
+        verdict.figure.map(|figure| format!("{figure:.2}{doubt}")).unwrap_or_default(),
+        verdict.unit.clone(),
+        format!("{sign} {:.2}", verdict.limit),
+        verdict.met.map_or("?", |met| if met { "yes" } else { "NO" }).to_owned(),
+        verdict.takes_ns.map(time).unwrap_or_default(),
+        spread.unwrap_or_default(),
+        verdict.slices_kept.to_string(),
+    ]
+}
+
+/// Figures and their limits, a line each.
+fn held(verdicts: &[Verdict]) -> Figures {
+    Figures {
+        header: HELD.iter().map(ToString::to_string).collect(),
+        lines: verdicts.iter().map(|verdict| (verdict.name.clone(), places(verdict))).collect(),
+    }
+}
+
 /// What survivors saw, a line each.
 fn crashes(text: &mut String, outcome: &Outcome, width: Option<usize>) {
     let names: Vec<String> =
@@ -109,9 +154,12 @@ fn crashes(text: &mut String, outcome: &Outcome, width: Option<usize>) {
 fn notes(outcome: &Outcome) -> Vec<String> {
     let any = |what: &dyn Fn(&Row) -> bool| outcome.results.iter().any(what);
     let clock = time(outcome.machine.clock_read_ns);
-    let mut notes = vec![format!(
+    let mut notes = Vec::new();
+    if !outcome.results.is_empty() {
+        notes.push(format!(
         "How to read this: single times hold a look at the clock ({clock}); means, rates and × floor of short messages do not. Contenders run at the sizes that suit them; the other places are empty."
-    )];
+        ));
+    }
     let mut note = |applies: bool, text: &str| {
         if applies {
             notes.push(text.to_owned());
@@ -122,6 +170,10 @@ fn notes(outcome: &Outcome) -> Vec<String> {
     note(
         any(&Row::doubtful),
         "? fewer than three slices with a steady floor: one disturbance may be the figure.",
+    );
+    note(
+        outcome.channels.iter().any(|verdict| verdict.doubtful),
+        "? beside a figure of a channel: fewer than fifty slices count.",
     );
     note(
         any(&|row| !row.kept_pace()),

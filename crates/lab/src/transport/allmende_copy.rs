@@ -1,12 +1,13 @@
 //! allmende: the same ring, by the calls that copy: from a private buffer into it, and out of it into another.
 #![forbid(unsafe_code)]
 
+use allmende::Region;
 use allmende::bytes::{Consumer, Producer};
 
-use super::allmende_loan::{attach, create, failed};
-use super::{Handover, Shape, Transport};
+use super::Shape;
+use super::allmende_loan::join;
+use super::in_region::{Ends, Side, failed, ring_bytes};
 use crate::error::Result;
-use crate::watch::Watch;
 
 /// One end: the producer of one ring and the consumer of the other, with private buffers used in turn.
 #[derive(Debug)]
@@ -18,27 +19,17 @@ pub struct AllmendeCopy {
     input: Vec<u8>,
 }
 
-impl AllmendeCopy {
-    fn new(producer: Producer, consumer: Consumer, shape: &Shape) -> Self {
+impl Ends for AllmendeCopy {
+    fn room(shape: &Shape) -> Result<usize> {
+        Ok(ring_bytes(shape))
+    }
+
+    fn join(region: &Region, shape: &Shape, side: Side) -> Result<Self> {
+        let (producer, consumer) = join(region, shape, side)?;
         let buffers = if shape.capacity > 1 << 20 { 2 } else { 4 };
         let out = vec![vec![0; shape.capacity]; buffers];
-        Self { producer, consumer, out, turn: 0, input: Vec::with_capacity(shape.capacity) }
+        Ok(Self { producer, consumer, out, turn: 0, input: Vec::with_capacity(shape.capacity) })
     }
-}
-
-impl Transport for AllmendeCopy {
-    fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        let (producer, consumer, handover) = create(shape)?;
-        Ok((Self::new(producer, consumer, shape), handover))
-    }
-
-    fn attach(shape: &Shape, handover: Handover) -> Result<Self> {
-        let (producer, consumer) = attach(shape, handover)?;
-        Ok(Self::new(producer, consumer, shape))
-    }
-
-    // The library notices the death of a participant itself.
-    fn watch(&mut self, _watch: Watch) {}
 
     #[inline]
     fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {

@@ -4,10 +4,9 @@
 use allmende::Region;
 use allmende::bytes::{Consumer, Producer, Ring};
 
-use super::{Handover, Shape, Transport};
-use crate::error::{LabError, Result};
-use crate::names::Wait;
-use crate::watch::Watch;
+use super::Shape;
+use super::in_region::{Ends, Side, failed, ring_bytes, strategy};
+use crate::error::Result;
 
 /// One end: the producer of one ring and the consumer of the other.
 #[derive(Debug)]
@@ -17,70 +16,25 @@ pub struct AllmendeLoan {
     capacity: usize,
 }
 
-/// Names of the rings: from the near end, and to it.
-pub(super) const THERE: &str = "there";
-pub(super) const BACK: &str = "back";
-
-/// Wraps what the library says.
-pub(super) fn failed<E: ToString>(what: &'static str) -> impl FnOnce(E) -> LabError {
-    move |error| LabError::Library { what, reason: error.to_string() }
-}
-
-/// The library's name for a wait strategy.
-pub(super) fn strategy(wait: Wait) -> allmende::Wait {
-    match wait {
-        Wait::Spin => allmende::Wait::Spin,
-        Wait::Yield => allmende::Wait::Yield,
-        Wait::Park | Wait::Blocking => allmende::Wait::Park,
-    }
-}
-
-/// Makes a region with both rings: the near ends, and what the far end needs.
-pub(super) fn create(shape: &Shape) -> Result<(Producer, Consumer, Handover)> {
-    // Rings are powers of two long. Like the others, about `depth` messages, so that all go through as much memory;
-    // but a message fills less than half of the ring.
-    let message = shape.capacity.next_multiple_of(8) + 8;
-    let bytes = (1 << (message * shape.depth).ilog2()).max((2 * message + 16).next_power_of_two());
-    let region = Region::create()
-        .size(2 * bytes as u64 + (1 << 16))
-        .memfd("allmende-lab")
-        .map_err(failed("creating a region"))?;
-    let there = Ring::create(&region, THERE, bytes).map_err(failed("creating a ring"))?;
-    let back = Ring::create(&region, BACK, bytes).map_err(failed("creating a ring"))?;
-    let fd = region.descriptor().try_clone_to_owned().map_err(LabError::io("duplicating a descriptor"))?;
-    let (producer, consumer) = ends(&there, &back, shape)?;
-    Ok((producer, consumer, Handover { descriptors: vec![fd], name: None }))
-}
-
-/// Attaches to both rings: the far ends.
-pub(super) fn attach(shape: &Shape, handover: Handover) -> Result<(Producer, Consumer)> {
-    let [fd] = super::take(handover)?;
-    let region = Region::attach(&fd).map_err(failed("attaching to a region"))?;
-    let there = Ring::open(&region, THERE).map_err(failed("opening a ring"))?;
-    let back = Ring::open(&region, BACK).map_err(failed("opening a ring"))?;
-    ends(&back, &there, shape)
-}
-
-fn ends(outgoing: &Ring, incoming: &Ring, shape: &Shape) -> Result<(Producer, Consumer)> {
-    let wait = strategy(shape.wait);
-    let producer = outgoing.producer().map_err(failed("taking the producer's role"))?.wait_strategy(wait);
-    let consumer = incoming.consumer().map_err(failed("taking the consumer's role"))?.wait_strategy(wait);
+/// Takes an end of both rings.
+pub(super) fn join(region: &Region, shape: &Shape, side: Side) -> Result<(Producer, Consumer)> {
+    let ring = |name| Ring::open_or_create(region, name, ring_bytes(shape)).map_err(failed("making a ring"));
+    let (to, from) = side.names();
+    let (to, from, wait) = (ring(to)?, ring(from)?, strategy(shape.wait));
+    let producer = to.producer().map_err(failed("taking the producer's role"))?.wait_strategy(wait);
+    let consumer = from.consumer().map_err(failed("taking the consumer's role"))?.wait_strategy(wait);
     Ok((producer, consumer))
 }
 
-impl Transport for AllmendeLoan {
-    fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        let (producer, consumer, handover) = create(shape)?;
-        Ok((Self { producer, consumer, capacity: shape.capacity }, handover))
+impl Ends for AllmendeLoan {
+    fn room(shape: &Shape) -> Result<usize> {
+        Ok(ring_bytes(shape))
     }
 
-    fn attach(shape: &Shape, handover: Handover) -> Result<Self> {
-        let (producer, consumer) = attach(shape, handover)?;
+    fn join(region: &Region, shape: &Shape, side: Side) -> Result<Self> {
+        let (producer, consumer) = join(region, shape, side)?;
         Ok(Self { producer, consumer, capacity: shape.capacity })
     }
-
-    // The library notices the death of a participant itself.
-    fn watch(&mut self, _watch: Watch) {}
 
     #[inline]
     fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use super::{Shape, Transport};
+use super::{Line, Shape, Transport, TwoLines};
 use crate::names::Wait;
 
 /// Sends messages of many lengths there and back and compares every byte.
@@ -54,8 +54,8 @@ fn echo<T: Transport>(wait: Wait, capacity: usize) {
     });
 }
 
-/// The same for messages of one size; returns the near end.
-fn echo_fixed<T: Transport>(wait: Wait, size: usize, lossless: bool) -> T {
+/// The same for messages of one size.
+fn echo_fixed<T: Transport>(wait: Wait, size: usize, lossless: bool) {
     let shape = Shape { capacity: size, depth: 4, wait };
     let (mut near, handover) = T::create(&shape).unwrap();
     let message = |round: usize| (0..size).map(|i| (i * 7 + round) as u8).collect::<Vec<u8>>();
@@ -92,28 +92,36 @@ fn echo_fixed<T: Transport>(wait: Wait, size: usize, lossless: bool) -> T {
             .unwrap();
         }
     });
-    near
 }
 
 /// The same for slots of one size, which refuse messages of another.
-fn echo_slots<P: allmende::Payload>(wait: Wait) {
-    use super::allmende_slots::AllmendeSlots;
-    let size = size_of::<P>();
-    let shape = Shape { capacity: size, depth: 4, wait };
-    let mut near = echo_fixed::<AllmendeSlots<P>>(wait, size, true);
-    let shorter = near.send(|_| Ok(8)).unwrap_err().to_string();
-    assert!(shorter.contains(&format!("slots of {size} bytes")), "{shorter}");
-    let other = Shape { capacity: 100, ..shape };
-    assert!(AllmendeSlots::<P>::create(&other).is_err(), "slots of another size are refused");
+fn echo_slots<T: Transport>(size: usize, lossless: bool) {
+    for wait in [Wait::Spin, Wait::Yield, Wait::Park] {
+        let shape = Shape { capacity: size, depth: 4, wait };
+        echo_fixed::<T>(wait, size, lossless);
+        let (mut near, _handover) = T::create(&shape).unwrap();
+        let shorter = near.send(|_| Ok(8)).unwrap_err().to_string();
+        assert!(shorter.contains(&format!("slots of {size} bytes")), "{shorter}");
+        let other = Shape { capacity: 100, ..shape };
+        assert!(T::create(&other).is_err(), "slots of another size are refused");
+    }
 }
 
-#[test]
-fn allmende_slots() {
-    use super::allmende_slots::{Line, TwoLines};
-    for wait in [Wait::Spin, Wait::Yield, Wait::Park] {
-        echo_slots::<Line>(wait);
-        echo_slots::<TwoLines>(wait);
-    }
+macro_rules! typed {
+    ($($name:ident: $slots:ident, lossless $lossless:literal;)+) => {$(
+        #[test]
+        fn $name() {
+            echo_slots::<super::$name::$slots<Line>>(size_of::<Line>(), $lossless);
+            echo_slots::<super::$name::$slots<TwoLines>>(size_of::<TwoLines>(), $lossless);
+        }
+    )+};
+}
+
+typed! {
+    allmende_slots: AllmendeSlots, lossless true;
+    allmende_queue: AllmendeQueue, lossless true;
+    allmende_service: AllmendeService, lossless false;
+    allmende_cell: AllmendeCell, lossless false;
 }
 
 macro_rules! conforms {
@@ -131,6 +139,8 @@ macro_rules! conforms {
 conforms! {
     allmende_loan: super::allmende_loan::AllmendeLoan, Spin Yield Park;
     allmende_copy: super::allmende_copy::AllmendeCopy, Spin Yield Park;
+    allmende_lanes: super::allmende_lanes::AllmendeLanes, Spin Yield Park;
+    allmende_topic: super::allmende_topic::AllmendeTopic, Spin Yield Park;
     pipe: super::pipe::Pipe, Spin Yield Blocking;
     unix: super::unix::Unix, Spin Yield Blocking;
     tcp: super::tcp::Tcp, Spin Yield Blocking;
@@ -142,7 +152,6 @@ conforms! {
 #[cfg(feature = "peers")]
 mod peers {
     use super::*;
-    use crate::transport::allmende_slots::{Line, TwoLines};
     use crate::transport::{crossbar, iceoryx2, ipc_channel, ringfire};
 
     #[test]

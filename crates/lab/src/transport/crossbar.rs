@@ -5,6 +5,7 @@
 //! (`publish_silent`) where there is a choice, as its documentation advises for spinning readers.
 #![forbid(unsafe_code)]
 
+use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use ::crossbar::{BusSubscriber, Config, Pod, PodBus, Publisher, Stream, Subscriber, Topic};
@@ -33,21 +34,135 @@ fn until<T, E: std::fmt::Debug>(watch: Watch, mut attempt: impl FnMut() -> Resul
     }
 }
 
-/// The ends of both regions that a process holds.
-struct Ends {
-    // Before its subscriber: it looks into that mapping.
-    stream: Option<Stream>,
-    subscriber: Option<Subscriber>,
-    publisher: Publisher,
-    topic: Topic,
-    size: usize,
+/// The sending side of one of its ways to get messages from one process to another.
+pub trait Way: Sized {
+    /// The receiving side.
+    type Receiver;
+
+    /// Makes the region to send by.
+    ///
+    /// # Errors
+    /// What the package says.
+    fn publish(region: &str, shape: &Shape) -> Result<Self>;
+
+    /// Finds the region to receive by, as long as the other process lives.
+    ///
+    /// # Errors
+    /// What the package says.
+    fn subscribe(region: &str, watch: Watch) -> Result<Self::Receiver>;
+
+    /// See [`Transport::send`].
+    ///
+    /// # Errors
+    /// The closure's own, or what the package says.
+    fn send(&mut self, watch: Watch, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()>;
+
+    /// See [`Transport::receive`].
+    ///
+    /// # Errors
+    /// The closure's own, or what the package says.
+    fn receive<R>(
+        receiver: &mut Self::Receiver,
+        watch: Watch,
+        read: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R>;
+}
+
+/// One end, by some way: the sending side of one region and the receiving side of the other.
+pub struct End<W: Way> {
+    sender: W,
+    /// There once both ends have met.
+    receiver: Option<W::Receiver>,
     watch: Watch,
     name: String,
     _trace: Option<Trace>,
 }
 
-impl Ends {
-    fn new(shape: &Shape, name: String, direction: &str, trace: Option<Trace>) -> Result<Self> {
+/// By pool and ring.
+pub type Crossbar = End<Pool<InRing>>;
+/// By the pinned block.
+pub type CrossbarPinned = End<Pool<Pinned>>;
+/// By the bounded bus.
+pub type CrossbarBus<P> = End<Bus<P>>;
+
+impl<W: Way> Transport for End<W> {
+    fn create(shape: &Shape) -> Result<(Self, Handover)> {
+        let trace = Trace::new();
+        let name = trace.name().to_owned();
+        let sender = W::publish(&format!("{name}-there"), shape)?;
+        let handover = Handover { descriptors: Vec::new(), name: Some(name.clone()) };
+        Ok((Self { sender, receiver: None, watch: Watch::Nobody, name, _trace: Some(trace) }, handover))
+    }
+
+    /// Subscribes before it makes the region on which the near end waits: a subscription begins with what comes after
+    /// it.
+    fn attach(shape: &Shape, handover: Handover) -> Result<Self> {
+        let name = take_name(handover)?;
+        let receiver = Some(W::subscribe(&format!("{name}-there"), Watch::Nobody)?);
+        let sender = W::publish(&format!("{name}-back"), shape)?;
+        Ok(Self { sender, receiver, watch: Watch::Nobody, name, _trace: None })
+    }
+
+    fn meet(&mut self) -> Result<()> {
+        self.receiver = Some(W::subscribe(&format!("{}-back", self.name), self.watch)?);
+        Ok(())
+    }
+
+    fn watch(&mut self, watch: Watch) {
+        self.watch = watch;
+    }
+
+    #[inline]
+    fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
+        self.sender.send(self.watch, write)
+    }
+
+    #[inline]
+    fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        W::receive(self.receiver.as_mut().ok_or(LabError::PeerGone)?, self.watch, read)
+    }
+}
+
+/// Its blocks: the publisher of the one topic of a region.
+pub struct Pool<K> {
+    publisher: Publisher,
+    topic: Topic,
+    size: usize,
+    kind: PhantomData<K>,
+}
+
+/// The topic of a region, seen from the other side.
+pub struct Subscription {
+    // Before its subscriber: it looks into that mapping.
+    stream: Stream,
+    _subscriber: Subscriber,
+}
+
+/// Which of its blocks a message lies in.
+pub trait Kind {
+    /// See [`Way::send`].
+    ///
+    /// # Errors
+    /// The closure's own, or what the package says.
+    fn send(
+        publisher: &mut Publisher,
+        topic: &Topic,
+        size: usize,
+        watch: Watch,
+        write: impl FnOnce(&mut [u8]) -> Result<usize>,
+    ) -> Result<()>;
+
+    /// See [`Way::receive`].
+    ///
+    /// # Errors
+    /// The closure's own, or what the package says.
+    fn receive<R>(stream: &Stream, watch: Watch, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R>;
+}
+
+impl<K: Kind> Way for Pool<K> {
+    type Receiver = Subscription;
+
+    fn publish(region: &str, shape: &Shape) -> Result<Self> {
         let depth = shape.depth.next_power_of_two() as u32;
         let block = u32::try_from(shape.capacity + 128).map_err(peer_failed("sizing a block"))?;
         let config = Config {
@@ -58,109 +173,73 @@ impl Ends {
             ring_depth: depth,
             ..Config::default()
         };
-        let mut publisher = Publisher::create(&format!("{name}-{direction}"), config)
-            .map_err(peer_failed("creating a region"))?;
+        let mut publisher = Publisher::create(region, config).map_err(peer_failed("creating a region"))?;
         let topic = publisher.register(TOPIC).map_err(peer_failed("registering a topic"))?;
-        let (size, watch) = (shape.capacity, Watch::Nobody);
-        Ok(Self { stream: None, subscriber: None, publisher, topic, size, watch, name, _trace: trace })
+        let (size, kind) = (shape.capacity, PhantomData);
+        Ok(Self { publisher, topic, size, kind })
     }
 
-    fn near(shape: &Shape) -> Result<(Self, Handover)> {
-        let trace = Trace::new();
-        let name = trace.name().to_owned();
-        let handover = Handover { descriptors: Vec::new(), name: Some(name.clone()) };
-        Ok((Self::new(shape, name, "there", Some(trace))?, handover))
-    }
-
-    fn far(shape: &Shape, handover: Handover) -> Result<Self> {
-        let mut ends = Self::new(shape, take_name(handover)?, "back", None)?;
-        ends.subscribe("there")?;
-        Ok(ends)
-    }
-
-    fn subscribe(&mut self, direction: &str) -> Result<()> {
-        let region = format!("{}-{direction}", self.name);
-        let (subscriber, stream) = until(self.watch, || {
-            let subscriber = Subscriber::connect(&region)?;
+    fn subscribe(region: &str, watch: Watch) -> Result<Subscription> {
+        until(watch, || {
+            let subscriber = Subscriber::connect(region)?;
             let stream = subscriber.subscribe(TOPIC)?;
-            Ok::<_, ::crossbar::error::Error>((subscriber, stream))
-        })?;
-        (self.stream, self.subscriber) = (Some(stream), Some(subscriber));
-        Ok(())
-    }
-
-    /// Near: until both ends have subscribed, since a subscription begins with what comes after it.
-    fn meet(&mut self) -> Result<()> {
-        self.subscribe("back")?;
-        until(self.watch, || match self.publisher.subscriber_count(&self.topic) {
-            Ok(0) => Err("nobody has subscribed".to_owned()),
-            other => other.map_err(|error| error.to_string()),
-        })?;
-        Ok(())
-    }
-}
-
-/// One end, by pool and ring.
-pub struct Crossbar(Ends);
-
-impl Transport for Crossbar {
-    fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        Ends::near(shape).map(|(ends, handover)| (Self(ends), handover))
-    }
-
-    fn attach(shape: &Shape, handover: Handover) -> Result<Self> {
-        Ends::far(shape, handover).map(Self)
-    }
-
-    fn meet(&mut self) -> Result<()> {
-        self.0.meet()
-    }
-
-    fn watch(&mut self, watch: Watch) {
-        self.0.watch = watch;
+            Ok::<_, ::crossbar::error::Error>(Subscription { stream, _subscriber: subscriber })
+        })
     }
 
     #[inline]
-    fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
-        let Ends { publisher, topic, size, .. } = &mut self.0;
+    fn send(&mut self, watch: Watch, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
+        K::send(&mut self.publisher, &self.topic, self.size, watch, write)
+    }
+
+    #[inline]
+    fn receive<R>(
+        receiver: &mut Subscription,
+        watch: Watch,
+        read: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        K::receive(&receiver.stream, watch, read)
+    }
+}
+
+/// Blocks of the pool, which its ring hands over.
+pub struct InRing;
+
+impl Kind for InRing {
+    #[inline]
+    fn send(
+        publisher: &mut Publisher,
+        topic: &Topic,
+        size: usize,
+        _watch: Watch,
+        write: impl FnOnce(&mut [u8]) -> Result<usize>,
+    ) -> Result<()> {
         let mut loan = publisher.loan(topic).map_err(peer_failed("loaning a block"))?;
-        let length = write(&mut loan.as_mut_slice()[..*size])?;
+        let length = write(&mut loan.as_mut_slice()[..size])?;
         loan.set_len(length).map_err(peer_failed("setting a length"))?;
         loan.publish_silent();
         Ok(())
     }
 
     #[inline]
-    fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-        let stream = self.0.stream.as_ref().ok_or(LabError::PeerGone)?;
-        let sample = look(self.0.watch, || stream.try_recv())?;
+    fn receive<R>(stream: &Stream, watch: Watch, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        let sample = look(watch, || stream.try_recv())?;
         read(&sample)
     }
 }
 
-/// One end, by the pinned block.
-pub struct CrossbarPinned(Ends);
+/// The one block that stays where it is.
+pub struct Pinned;
 
-impl Transport for CrossbarPinned {
-    fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        Ends::near(shape).map(|(ends, handover)| (Self(ends), handover))
-    }
-
-    fn attach(shape: &Shape, handover: Handover) -> Result<Self> {
-        Ends::far(shape, handover).map(Self)
-    }
-
-    fn meet(&mut self) -> Result<()> {
-        self.0.meet()
-    }
-
-    fn watch(&mut self, watch: Watch) {
-        self.0.watch = watch;
-    }
-
+impl Kind for Pinned {
     #[inline]
-    fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
-        let Ends { publisher, topic, size, watch, .. } = &mut self.0;
+    fn send(
+        publisher: &mut Publisher,
+        topic: &Topic,
+        size: usize,
+        watch: Watch,
+        write: impl FnOnce(&mut [u8]) -> Result<usize>,
+    ) -> Result<()> {
         // A reader that is about to let go of the block is waited for.
         let mut tries = 0_u32;
         let mut loan = loop {
@@ -175,82 +254,53 @@ impl Transport for CrossbarPinned {
                 Err(error) => return Err(peer_failed("loaning the pinned block")(error)),
             }
         };
-        let length = write(&mut loan.as_mut_slice()[..*size])?;
+        let length = write(&mut loan.as_mut_slice()[..size])?;
         loan.set_len(length).map_err(peer_failed("setting a length"))?;
         loan.publish();
         Ok(())
     }
 
     #[inline]
-    fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-        let stream = self.0.stream.as_ref().ok_or(LabError::PeerGone)?;
-        let guard = look(self.0.watch, || stream.try_recv_pinned())?;
+    fn receive<R>(stream: &Stream, watch: Watch, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        let guard = look(watch, || stream.try_recv_pinned())?;
         read(&guard)
     }
 }
 
-/// One end, by the bounded bus.
-pub struct CrossbarBus<P: Pod> {
+/// Its bounded bus of values.
+pub struct Bus<P: Pod> {
     bus: PodBus<P>,
-    subscriber: Option<BusSubscriber<P>>,
     out: P,
-    watch: Watch,
-    name: String,
-    _trace: Option<Trace>,
 }
 
-impl<P: Pod + FromBytes + IntoBytes + Immutable> CrossbarBus<P> {
-    fn new(shape: &Shape, name: String, direction: &str, trace: Option<Trace>) -> Result<Self> {
+impl<P: Pod + FromBytes + IntoBytes + Immutable> Way for Bus<P> {
+    type Receiver = BusSubscriber<P>;
+
+    fn publish(region: &str, shape: &Shape) -> Result<Self> {
         check_length(shape.capacity, size_of::<P>())?;
-        let bus = PodBus::create_bounded(&format!("{name}-{direction}"), shape.depth.next_power_of_two(), 0)
+        let bus = PodBus::create_bounded(region, shape.depth.next_power_of_two(), 0)
             .map_err(peer_failed("creating a bus"))?;
-        let (out, watch) = (P::new_zeroed(), Watch::Nobody);
-        Ok(Self { bus, subscriber: None, out, watch, name, _trace: trace })
+        Ok(Self { bus, out: P::new_zeroed() })
     }
 
-    fn subscribe(&mut self, direction: &str) -> Result<()> {
-        let bus = format!("{}-{direction}", self.name);
-        self.subscriber = Some(until(self.watch, || BusSubscriber::connect(&bus))?);
-        Ok(())
-    }
-}
-
-impl<P: Pod + FromBytes + IntoBytes + Immutable> Transport for CrossbarBus<P> {
-    fn create(shape: &Shape) -> Result<(Self, Handover)> {
-        let trace = Trace::new();
-        let name = trace.name().to_owned();
-        let handover = Handover { descriptors: Vec::new(), name: Some(name.clone()) };
-        Ok((Self::new(shape, name, "there", Some(trace))?, handover))
-    }
-
-    /// Subscribes before it makes the bus on which the near end waits, so that nothing is sent too early.
-    fn attach(shape: &Shape, handover: Handover) -> Result<Self> {
-        let name = take_name(handover)?;
-        let subscriber = until(Watch::Nobody, || BusSubscriber::connect(&format!("{name}-there")))?;
-        let mut far = Self::new(shape, name, "back", None)?;
-        far.subscriber = Some(subscriber);
-        Ok(far)
-    }
-
-    fn meet(&mut self) -> Result<()> {
-        self.subscribe("back")
-    }
-
-    fn watch(&mut self, watch: Watch) {
-        self.watch = watch;
+    fn subscribe(region: &str, watch: Watch) -> Result<Self::Receiver> {
+        until(watch, || BusSubscriber::connect(region))
     }
 
     #[inline]
-    fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
+    fn send(&mut self, watch: Watch, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
         check_length(write(self.out.as_mut_bytes())?, size_of::<P>())?;
-        let Self { bus, out, watch, .. } = self;
-        look(*watch, || bus.try_publish(*out).ok())
+        let Self { bus, out } = self;
+        look(watch, || bus.try_publish(*out).ok())
     }
 
     #[inline]
-    fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-        let subscriber = self.subscriber.as_mut().ok_or(LabError::PeerGone)?;
-        let value = look(self.watch, || subscriber.try_recv())?;
+    fn receive<R>(
+        receiver: &mut Self::Receiver,
+        watch: Watch,
+        read: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        let value = look(watch, || receiver.try_recv())?;
         read(value.as_bytes())
     }
 }

@@ -9,15 +9,21 @@ use crate::names::Wait;
 use crate::process::die;
 use crate::watch::Watch;
 
+pub mod allmende_cell;
 pub mod allmende_copy;
+pub mod allmende_lanes;
 pub mod allmende_loan;
+pub mod allmende_queue;
+pub mod allmende_service;
 pub mod allmende_slots;
+pub mod allmende_topic;
 #[cfg(feature = "peers")]
 pub mod crossbar;
 mod framed;
 pub mod futex;
 #[cfg(feature = "peers")]
 pub mod iceoryx2;
+pub mod in_region;
 #[cfg(feature = "peers")]
 pub mod ipc_channel;
 pub mod pipe;
@@ -104,6 +110,17 @@ pub trait Transport: Sized {
 #[cfg(feature = "peers")]
 fn take_name(handover: Handover) -> Result<String> {
     handover.name.ok_or_else(|| LabError::Unavailable("the handover holds no name".into()))
+}
+
+/// The payload that fills a cache line together with its stamp.
+pub type Line = [u64; 7];
+/// The payload that is as long as a cache line.
+pub type TwoLines = [u64; 8];
+
+/// Bytes that `depth` slots take which each hold one `P` and what belongs to it.
+fn slots_room<P>(shape: &Shape) -> Result<usize> {
+    check_length(shape.capacity, size_of::<P>())?;
+    Ok(shape.depth.next_power_of_two() * (size_of::<P>() + 256))
 }
 
 /// Slots of one size hold messages of that size only.
