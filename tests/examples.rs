@@ -15,6 +15,10 @@ fn directory() -> &'static PathBuf {
         // TARGET/PROFILE/deps/examples-HASH
         let own = std::env::current_exe().unwrap();
         let profile = own.ancestors().nth(2).unwrap();
+        if std::env::var_os("ALLMENDE_BUILT").is_some() {
+            // By whoever runs all the tests.
+            return profile.join("examples");
+        }
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--examples", "--target-dir"]).arg(profile.parent().unwrap());
         cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
