@@ -207,8 +207,6 @@ pub(crate) mod task {
     pub(crate) const RTT_ASLEEP: u64 = 11;
     pub(crate) const FUTEX_ASLEEP: u64 = 12;
     pub(crate) const CELL_WRITE: u64 = 41;
-    pub(crate) const LANES_ONE: u64 = 13;
-    pub(crate) const LANES_MANY: u64 = 14;
     pub(crate) const SERVICE: u64 = 40;
 }
 
@@ -250,9 +248,12 @@ impl Rings {
             task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
             task::BATCHES_SMALL => return self.small_batches.receive_batches(count).map(Some),
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
-            task::LANES_ONE => return self.lanes.one.receive(count).map(Some),
-            task::LANES_MANY => return self.lanes.many.receive(count).map(Some),
-            _ => return self.topics.serve(task, count),
+            _ => {
+                if let Some(answer) = self.lanes.serve(task, count)? {
+                    return Ok(Some(answer));
+                }
+                return self.topics.serve(task, count);
+            }
         }
         Ok(Some(0))
     }

@@ -24,6 +24,8 @@ pub mod error;
 #[cfg(not(allmende_loom))]
 mod habit;
 pub(crate) mod lanes;
+#[cfg(not(allmende_loom))]
+pub(crate) mod mapped_records;
 pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]
 mod model;
