@@ -14,7 +14,6 @@
 pub mod bytes;
 #[cfg(not(allmende_loom))]
 pub(crate) mod cache;
-#[allow(dead_code, reason = "streams are still to come")]
 pub(crate) mod calls;
 pub(crate) mod cell;
 pub(crate) mod core;
@@ -30,6 +29,7 @@ pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]
 mod model;
 pub(crate) mod mpmc;
+pub(crate) mod parts;
 pub(crate) mod records;
 pub(crate) mod role_words;
 #[cfg(not(allmende_loom))]

@@ -27,6 +27,7 @@ const FILES: &[(&str, bool)] = &[
     ("src/ring/mpmc.rs", true),
     ("src/ring/cell.rs", true),
     ("src/ring/calls.rs", true),
+    ("src/ring/parts.rs", true),
     ("src/ring/topic/deliver.rs", true),
     ("src/ring/topic/pool.rs", true),
     ("src/ring/topic/subscriptions.rs", true),
