@@ -186,6 +186,7 @@ pub(crate) struct Rings {
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
     pub(crate) cell: crate::cell::Ends,
+    pub(crate) broadcasts: crate::broadcast::Broadcasts,
     pub(crate) lanes: crate::lanes::Ends,
     pub(crate) service: Calls,
     pub(crate) topics: crate::topics::Topics,
@@ -228,6 +229,7 @@ impl Rings {
             service: Calls::new(region, first)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
             cell: crate::cell::Ends::new(region, first)?,
+            broadcasts: crate::broadcast::Broadcasts::new(region, first)?,
             lanes: crate::lanes::Ends::new(region, first)?,
             topics: crate::topics::Topics::new(region, first)?,
         })
@@ -252,6 +254,7 @@ impl Rings {
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
             task::LANES_ONE => return self.lanes.one.receive(count).map(Some),
             task::LANES_MANY => return self.lanes.many.receive(count).map(Some),
+            task if (800..900).contains(&task) => return self.broadcasts.serve(task, count),
             _ => return self.topics.serve(task, count),
         }
         Ok(Some(0))
