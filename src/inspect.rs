@@ -166,6 +166,9 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
         }
         Some(ObjectKind::Queue) => shared_of(region, object, crate::channel::queue::state),
         Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
+        Some(ObjectKind::Broadcast) => {
+            shared_of(region, object, |region, object| Some(crate::channel::broadcast::state(region, object)))
+        }
         Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
         Some(ObjectKind::RwLock) => shared_of(region, object, crate::sync::rwlock::state),
         Some(ObjectKind::Semaphore) => shared_of(region, object, crate::sync::semaphore::state),

@@ -70,7 +70,9 @@ pub mod worker;
 #[doc(inline)]
 pub use allmende_derive::payload;
 #[cfg(not(allmende_loom))]
-pub use channel::{cell::Cell, lanes::Lanes, queue::Queue, service::Service, topic, topic::Topic};
+pub use channel::{
+    broadcast::Broadcast, cell::Cell, lanes::Lanes, queue::Queue, service::Service, topic, topic::Topic,
+};
 #[cfg(not(allmende_loom))]
 pub use payload::Payload;
 #[cfg(not(allmende_loom))]

@@ -72,6 +72,16 @@ fn cell() {
 }
 
 #[test]
+fn broadcast() {
+    let lines = lines("broadcast", &[]);
+    for role in ["quick", "slow", "looker"] {
+        let line = format!("{role}: received and missed add up, and the last one came: true");
+        assert!(lines.contains(&line), "{lines:?}");
+    }
+    assert_eq!(lines[3], "sent 200000 prices without waiting");
+}
+
+#[test]
 fn lanes() {
     let lines = lines("lanes", &[]);
     assert_eq!(lines.len(), 9, "{lines:?}");

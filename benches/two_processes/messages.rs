@@ -186,6 +186,7 @@ pub(crate) struct Rings {
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
     pub(crate) cell: crate::cell::Ends,
+    pub(crate) broadcasts: crate::broadcast::Broadcasts,
     pub(crate) lanes: crate::lanes::Ends,
     pub(crate) service: Calls,
     pub(crate) topics: crate::topics::Topics,
@@ -226,6 +227,7 @@ impl Rings {
             service: Calls::new(region, first)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
             cell: crate::cell::Ends::new(region, first)?,
+            broadcasts: crate::broadcast::Broadcasts::new(region, first)?,
             lanes: crate::lanes::Ends::new(region, first)?,
             topics: crate::topics::Topics::new(region, first)?,
         })
@@ -248,6 +250,7 @@ impl Rings {
             task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
             task::BATCHES_SMALL => return self.small_batches.receive_batches(count).map(Some),
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
+            task if (800..900).contains(&task) => return self.broadcasts.serve(task, count),
             _ => {
                 if let Some(answer) = self.lanes.serve(task, count)? {
                     return Ok(Some(answer));

@@ -70,6 +70,8 @@ pub enum ObjectKind {
     Queue = 5,
     /// One value, of which the latest counts.
     Cell = 10,
+    /// A broadcast: one producer, any number of readers, none of whom holds it up.
+    Broadcast = 8,
     /// Lanes of variable-length messages, many producers and one consumer.
     Lanes = 6,
     /// A robust readers–writer lock around a value.
@@ -92,6 +94,7 @@ impl ObjectKind {
             4 => Self::Bytes,
             5 => Self::Queue,
             10 => Self::Cell,
+            8 => Self::Broadcast,
             6 => Self::Lanes,
             12 => Self::RwLock,
             14 => Self::Semaphore,
@@ -110,6 +113,7 @@ impl ObjectKind {
             Self::Bytes => "byte ring",
             Self::Queue => "queue",
             Self::Cell => "cell",
+            Self::Broadcast => "broadcast",
             Self::Lanes => "lanes",
             Self::RwLock => "rwlock",
             Self::Semaphore => "semaphore",

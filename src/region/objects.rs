@@ -87,6 +87,7 @@ impl Object {
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
             ObjectKind::Queue => crate::channel::queue::sweep(memory, self, dead),
             ObjectKind::Cell => crate::channel::cell::sweep(memory, self, dead),
+            ObjectKind::Broadcast => crate::channel::broadcast::sweep(memory, self, dead),
             ObjectKind::Lanes => crate::channel::lanes::sweep(memory, self, dead),
             ObjectKind::RwLock => crate::sync::rwlock::sweep(memory, self, dead),
             ObjectKind::Semaphore => crate::sync::semaphore::sweep(memory, self, dead),
@@ -154,6 +155,7 @@ fn minimum_length(object: &Object) -> Option<u64> {
             crate::layout::queue::length(object.item_size, object.item_count, object.parameters)
         }
         ObjectKind::Cell => crate::layout::cell::length(object.item_size, object.item_count),
+        ObjectKind::Broadcast => crate::layout::broadcast::length(object.item_size, object.item_count),
         ObjectKind::Lanes => crate::layout::lanes::length(object.parameters[0].into(), object.item_count),
         ObjectKind::RwLock => crate::layout::rwlock::length(object.item_size),
         ObjectKind::Semaphore => crate::layout::semaphore::length(object.item_count),

@@ -10,6 +10,7 @@
 //! The algorithms (the `core` modules) know only atomics and a small backing trait, so that a model
 //! checker can run them over the heap.
 
+pub(crate) mod broadcast;
 #[cfg(not(allmende_loom))]
 pub mod bytes;
 #[cfg(not(allmende_loom))]

@@ -26,6 +26,7 @@ const FILES: &[(&str, bool)] = &[
     ("src/ring/role_words.rs", true),
     ("src/ring/mpmc.rs", true),
     ("src/ring/cell.rs", true),
+    ("src/ring/broadcast.rs", true),
     ("src/ring/calls.rs", true),
     ("src/ring/parts.rs", true),
     ("src/ring/topic/deliver.rs", true),
