@@ -8,7 +8,7 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 19] = [
     "mod",
     "header",
     "owner",
@@ -21,7 +21,11 @@ const MODULES: [&str; 15] = [
     "cell",
     "lanes",
     "rwlock",
+    "condvar",
     "semaphore",
+    "barrier",
+    "once",
+    "event",
     "service",
     "topic",
 ];
