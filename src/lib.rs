@@ -81,6 +81,8 @@ pub use region::Region;
 pub use ring::{bytes, spsc};
 pub use sync::Wait;
 #[cfg(not(allmende_loom))]
-pub use sync::{Event, Mutex, MutexGuard, Pollable, RwLock, Select, Semaphore, select};
+pub use sync::{
+    Barrier, Condvar, Event, Mutex, MutexGuard, Once, OnceCell, Pollable, RwLock, Select, Semaphore, select,
+};
 #[cfg(not(allmende_loom))]
 pub use worker::Worker;

@@ -8,7 +8,7 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 20] = [
     "mod",
     "header",
     "owner",
@@ -22,7 +22,11 @@ const MODULES: [&str; 16] = [
     "broadcast",
     "lanes",
     "rwlock",
+    "condvar",
     "semaphore",
+    "barrier",
+    "once",
+    "event",
     "service",
     "topic",
 ];
