@@ -665,7 +665,6 @@ fn forked_streams_answer_so(service: &Numbers) {
     {
         let mut claim = Some(stream.try_claim().unwrap());
         in_a_fork(|| claim.take().unwrap().send());
-        drop(claim);
     }
     assert!(matches!(replies.try_next(), Err(CallError::TimedOut)), "the child sent it");
     stream.finish();
