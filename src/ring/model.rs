@@ -5,6 +5,7 @@ mod calls;
 mod cell;
 mod lanes;
 mod mpmc;
+mod parts;
 mod records;
 mod roles;
 mod slots;

@@ -65,7 +65,8 @@ use crate::layout::service::{
 use crate::os::futex;
 use crate::payload::Payload;
 use crate::region::{
-    AccessError, Inner, Liveness, Memory, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
+    AccessError, Inner, Liveness, Memory, NamedError, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
+    region_of_its_own,
 };
 use crate::ring::calls::{self, State, Word};
 use crate::ring::counters::Counts;
@@ -228,6 +229,30 @@ impl<Q: Payload, R: Payload> Service<Q, R> {
         let type_name = type_name::<Q, R>();
         let spec = options.spec::<Q, R>(name, &type_name)?;
         Self::at(region, region.inner.open_or_create_object(&spec, initialise)?)
+    }
+
+    /// The service of that name in the user's namespace, in a region of its own; made with these options where there is
+    /// none. Whoever of this user asks for the same name gets the same service.
+    ///
+    /// ```
+    /// use allmende::Service;
+    /// # let name = format!("doc-service-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let options = Service::<u64, u64>::options();
+    /// let server = Service::<u64, u64>::named(name, &options)?.server()?;
+    /// # let done =
+    /// std::thread::spawn(move || server.receive().unwrap().reply(42));
+    /// assert_eq!(Service::<u64, u64>::named(name, &options)?.client()?.call(&6)?, 42);
+    /// # done.join().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str, options: &ServiceOptions) -> Result<Self, NamedError> {
+        let type_name = type_name::<Q, R>();
+        let region = region_of_its_own(&options.spec::<Q, R>(name, &type_name)?)?;
+        Ok(Self::open_or_create(&region, name, options)?)
     }
 
     /// A new service; there must be none of that name.
