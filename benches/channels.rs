@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use allmende::channel::broadcast::Broadcast;
 use allmende::channel::cell::Cell;
 use allmende::channel::lanes::Lanes;
 use allmende::channel::queue::Queue;
@@ -73,6 +74,16 @@ fn main() {
         bencher.iter(|| {
             tx.send(black_box(message)).expect("there is space");
             rx.pop().expect("there is one")
+        });
+    });
+
+    let broadcast = Broadcast::<Message>::create(&region, "broadcast", SLOTS).expect("a broadcast");
+    let (mut tx, mut rx) =
+        (broadcast.producer().expect("the producer"), broadcast.reader().expect("a reader"));
+    group.bench_function("broadcast: push+receive", |bencher| {
+        bencher.iter(|| {
+            tx.push(black_box(message)).expect("never full");
+            rx.receive().expect("there is one")
         });
     });
 

@@ -10,7 +10,7 @@ use crate::layout::spsc::{
     CONSUMER, CONSUMER_EVENT, COUNTERS, DATA, HEAD, MESSAGES, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP,
     bytes_length, record, role,
 };
-use crate::layout::{OBJECT_ALIGN, mutex};
+use crate::layout::{OBJECT_ALIGN, event, mutex};
 use crate::region::{Liveness, Object, ObjectInfo, ObjectKind};
 pub use crate::ring::counters::Counts;
 use crate::sync::eventcount::SLEEPERS;
@@ -60,6 +60,8 @@ pub struct EventState {
     pub set: bool,
     /// Whether somebody sleeps until it is set (or was killed asleep).
     pub waiters: bool,
+    /// Whether it lets one waiter go on for each set.
+    pub auto_reset: bool,
 }
 
 /// The state of a ring.
@@ -145,9 +147,11 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
             state.poisoned = word(mutex::POISONED) != 0;
             ObjectState::Mutex(state)
         }
-        Some(ObjectKind::Event) => {
-            ObjectState::Event(EventState { set: word(0) != 0, waiters: word(4) & SLEEPERS != 0 })
-        }
+        Some(ObjectKind::Event) => ObjectState::Event(EventState {
+            set: word(event::SET) != 0,
+            waiters: word(event::EVENT) & SLEEPERS != 0,
+            auto_reset: object.parameters[0] != 0,
+        }),
         Some(kind @ (ObjectKind::Spsc | ObjectKind::Bytes)) if object.length >= DATA => {
             let progress = progress(region, object, kind);
             let known = progress.ok();
@@ -166,8 +170,16 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
         }
         Some(ObjectKind::Queue) => shared_of(region, object, crate::channel::queue::state),
         Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
+        Some(ObjectKind::Broadcast) => {
+            shared_of(region, object, |region, object| Some(crate::channel::broadcast::state(region, object)))
+        }
         Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
         Some(ObjectKind::RwLock) => shared_of(region, object, crate::sync::rwlock::state),
+        Some(ObjectKind::Condvar) => {
+            shared_of(region, object, |region, object| Some(crate::sync::condvar::state(region, object)))
+        }
+        Some(ObjectKind::Barrier) => shared_of(region, object, crate::sync::barrier::state),
+        Some(ObjectKind::Once) => shared_of(region, object, crate::sync::once::state),
         Some(ObjectKind::Semaphore) => shared_of(region, object, crate::sync::semaphore::state),
         Some(ObjectKind::Service) => shared_of(region, object, crate::channel::service::state),
         Some(ObjectKind::Topic) => shared(crate::channel::topic::state(region, object)),

@@ -15,21 +15,20 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::counters::raise;
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
-use super::records::{RecordConsumer, RecordProducer, Records, longest};
+use super::mapped_records::{MappedRecords, Places};
+use super::records::{RecordConsumer, RecordProducer, Records};
 use super::roles::{End, Peer, Role, initialise};
 use super::waiting::{self, NoSpace};
 use crate::Region;
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::Ordering;
 use crate::layout::counters::Counter;
-use crate::layout::spsc::{COUNTERS, DATA, HEAD, MAX_CAPACITY, MESSAGES, STAMP, TAKEN, bytes_length};
+use crate::layout::spsc::{COUNTERS, DATA, HEAD, MAX_CAPACITY, MESSAGES, TAKEN, bytes_length};
 use crate::region::{
     AccessError, Inner, Memory, NO_PARAMETERS, NamedError, Object, ObjectError, ObjectKind, ObjectSpec,
     region_of_its_own,
@@ -131,7 +130,7 @@ impl Ring {
 
     fn at(region: &Region, object: Object) -> Result<Self, ObjectError> {
         let inner = region.inner.clone();
-        let memory = Bytes::new(&inner.memory, &object).ok_or(AccessError::Corrupt)?;
+        let memory = mapped(&inner.memory, &object).ok_or(AccessError::Corrupt)?;
         Ok(Self { inner, object, memory })
     }
 
@@ -173,84 +172,36 @@ const SENT: usize = 0;
 const RELEASED: usize = 1;
 
 /// The mapped words and bytes of a ring. Valid as long as the `Inner` that lies beside it.
-#[derive(Debug, Clone, Copy)]
-struct Bytes {
-    /// The object's first byte.
-    base: NonNull<u8>,
-    mask: u64,
+type Bytes = MappedRecords<Layout>;
+
+/// Where its words lie: see [`crate::layout::spsc`].
+#[derive(Debug)]
+struct Layout;
+
+impl Places for Layout {
+    const HEAD: u64 = HEAD;
+    const TAKEN: u64 = TAKEN;
+    const HIGH_WATER: Option<u64> = Some(COUNTERS + 8 * Counter::HighWater as u64);
+    const DATA: u64 = DATA;
 }
 
-// SAFETY: a pointer to shared words and bytes without ties to a thread; whoever reads or writes
-// bytes has claimed them by the protocol.
-unsafe impl Send for Bytes {}
-// SAFETY: as above; through a shared reference only atomics are reached.
-unsafe impl Sync for Bytes {}
-
-impl Bytes {
-    /// `None` when the object is too short for what its directory entry says.
-    fn new(memory: &Memory, object: &Object) -> Option<Self> {
-        let needed = bytes_length(object.item_count)?;
-        if needed > object.length {
-            return None;
-        }
-        let base = memory.pointer(object.offset, needed, crate::layout::OBJECT_ALIGN)?;
-        Some(Self { base, mask: object.item_count - 1 })
+/// `None` when the object is too short for what its directory entry says.
+fn mapped(memory: &Memory, object: &Object) -> Option<Bytes> {
+    let needed = bytes_length(object.item_count)?;
+    if needed > object.length {
+        return None;
     }
-
-    #[allow(clippy::cast_possible_truncation)]
-    fn longest(&self) -> usize {
-        longest(self.mask + 1) as usize
-    }
-
-    /// Adds to the messages [`SENT`] or [`RELEASED`], which one end alone counts.
-    #[inline]
-    fn count_message(&self, which: usize, messages: u64) {
-        let word = self.word(MESSAGES[which]);
-        // Relaxed, both: a figure for people.
-        word.store(word.load(Ordering::Relaxed).wrapping_add(messages), Ordering::Relaxed);
-    }
-
-    #[inline]
-    #[allow(clippy::cast_possible_truncation)]
-    fn word(&self, offset: u64) -> &AtomicU64 {
-        // SAFETY: `new` checked that the object has DATA and all bytes; `offset` is that of a word in
-        // its head or of a masked position, a multiple of 8: so in bounds and aligned. The mapping
-        // lives as long as the `Inner` beside this. All reach these words as atomics of this width.
-        unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() }
-    }
-
-    /// The bytes of the record at `position`. It must not wrap: `claim` and `read` see to that.
-    #[inline]
-    #[allow(clippy::cast_possible_truncation)]
-    fn message(&self, (position, length): (u64, u64)) -> NonNull<[u8]> {
-        let offset = (DATA + (position & self.mask) + STAMP) as usize;
-        // SAFETY: header and bytes lie between the masked position and the end of the memory, which
-        // `new` checked; so the sum stays within the mapping.
-        let first = unsafe { self.base.add(offset) };
-        NonNull::slice_from_raw_parts(first, length as usize)
-    }
+    let base = memory.pointer(object.offset, needed, crate::layout::OBJECT_ALIGN)?;
+    // SAFETY: `pointer` answers for so many bytes, which are those of a ring of this capacity, a power of two.
+    Some(unsafe { Bytes::new(base, object.item_count) })
 }
 
-impl Records for Bytes {
-    #[inline]
-    fn capacity(&self) -> u64 {
-        self.mask + 1
-    }
-    #[inline]
-    fn header(&self, position: u64) -> &AtomicU64 {
-        self.word(DATA + (position & self.mask & !(STAMP - 1)))
-    }
-    #[inline]
-    fn head(&self) -> &AtomicU64 {
-        self.word(HEAD)
-    }
-    #[inline]
-    fn taken(&self) -> &AtomicU64 {
-        self.word(TAKEN)
-    }
-    fn note_used(&self, used: u64) {
-        raise(self.word(COUNTERS + 8 * Counter::HighWater as u64), used);
-    }
+/// Adds to the messages [`SENT`] or [`RELEASED`], which one end alone counts.
+#[inline]
+fn count_message(memory: &Bytes, which: usize, messages: u64) {
+    let word = memory.word(MESSAGES[which]);
+    // Relaxed, both: a figure for people.
+    word.store(word.load(Ordering::Relaxed).wrapping_add(messages), Ordering::Relaxed);
 }
 
 /// The sending end of a [`Ring`].
@@ -325,7 +276,7 @@ impl Producer {
                 Ok(position) => {
                     self.bytes_of(position, message.len()).copy_from_slice(message);
                     self.core.commit(&self.memory, message.len() as u64);
-                    self.memory.count_message(SENT, 1);
+                    count_message(&self.memory, SENT, 1);
                     sent += 1;
                 }
                 Err(TrySendError::Push(TryPushError::Full(()))) => break,
@@ -456,7 +407,7 @@ impl Claim<'_> {
     pub fn commit(self) {
         if !self.producer.role.forked() {
             self.producer.core.commit(&self.producer.memory, self.length as u64);
-            self.producer.memory.count_message(SENT, 1);
+            count_message(&self.producer.memory, SENT, 1);
             self.producer.look_for_sleepers();
         }
     }
@@ -630,7 +581,7 @@ impl Consumer {
     fn release(&mut self, message: (u64, u64), messages: u64) {
         if !self.role.forked() {
             self.core.release(&self.memory, message);
-            self.memory.count_message(RELEASED, messages);
+            count_message(&self.memory, RELEASED, messages);
             self.role.notify_peer();
         }
     }

@@ -67,6 +67,7 @@ named! {
         AllmendeTopic = "allmende-topic", "allmende: publish and subscribe, one lossless subscriber, messages of any length";
         AllmendeService = "allmende-service", "allmende: calls and their answers, 56 or 64 bytes; round trips only";
         AllmendeCell = "allmende-cell", "allmende: the latest value, 56 or 64 bytes; loses values when it streams, so closed loops only";
+        AllmendeBroadcast = "allmende-broadcast", "allmende: to any number of readers, 56 or 64 bytes; loses what comes too fast, so closed loops only";
         RawSync = "raw-sync", "shared_memory + raw_sync: slots in a named mapping, mutex and events";
         Futex = "futex", "Bare slots in a memfd, woken by futex";
         Pipe = "pipe", "Two anonymous pipes";
@@ -193,6 +194,7 @@ impl TransportKind {
                 | Self::AllmendeTopic
                 | Self::AllmendeService
                 | Self::AllmendeCell
+                | Self::AllmendeBroadcast
         )
     }
 
@@ -234,9 +236,11 @@ impl TransportKind {
     /// The only message sizes that it takes, where slots are of a fixed type.
     pub const fn fixed_sizes(self) -> Option<&'static [usize]> {
         match self {
-            Self::AllmendeSlots | Self::AllmendeQueue | Self::AllmendeService | Self::AllmendeCell => {
-                Some(&SLOT_SIZES)
-            }
+            Self::AllmendeSlots
+            | Self::AllmendeQueue
+            | Self::AllmendeService
+            | Self::AllmendeCell
+            | Self::AllmendeBroadcast => Some(&SLOT_SIZES),
             #[cfg(feature = "peers")]
             Self::CrossbarBus | Self::Ringfire => Some(&SLOT_SIZES),
             _ => None,
@@ -247,7 +251,7 @@ impl TransportKind {
     pub const fn runs_in(self, mode: Mode) -> bool {
         match self {
             Self::AllmendeService => matches!(mode, Mode::Rtt),
-            Self::AllmendeCell => mode.closed_loop(),
+            Self::AllmendeCell | Self::AllmendeBroadcast => mode.closed_loop(),
             #[cfg(feature = "peers")]
             Self::Crossbar | Self::CrossbarPinned | Self::RingfireBlob => mode.closed_loop(),
             _ => true,
@@ -269,7 +273,8 @@ impl TransportKind {
             | Self::AllmendeLanes
             | Self::AllmendeTopic
             | Self::AllmendeService
-            | Self::AllmendeCell => &[Wait::Spin, Wait::Yield, Wait::Park],
+            | Self::AllmendeCell
+            | Self::AllmendeBroadcast => &[Wait::Spin, Wait::Yield, Wait::Park],
             Self::RawSync => &[Wait::Spin, Wait::Park],
             Self::Futex => &[Wait::Park],
             Self::Pipe | Self::Unix | Self::Tcp => &[Wait::Spin, Wait::Yield, Wait::Blocking],

@@ -15,10 +15,10 @@ use crate::names::{Access, CodecKind, Flow, PayloadKind, TransportKind, Wait};
 use crate::payload::{Payload, bytes::Bytes, field::Field, file::FileMessages, records::Records};
 use crate::transport::{Line, Shape, Transport, TwoLines};
 use crate::transport::{
-    allmende_cell::AllmendeCell, allmende_copy::AllmendeCopy, allmende_lanes::AllmendeLanes,
-    allmende_loan::AllmendeLoan, allmende_queue::AllmendeQueue, allmende_service::AllmendeService,
-    allmende_slots::AllmendeSlots, allmende_topic::AllmendeTopic, futex::Futex, pipe::Pipe,
-    raw_sync::RawSync, tcp::Tcp, unix::Unix,
+    allmende_broadcast::AllmendeBroadcast, allmende_cell::AllmendeCell, allmende_copy::AllmendeCopy,
+    allmende_lanes::AllmendeLanes, allmende_loan::AllmendeLoan, allmende_queue::AllmendeQueue,
+    allmende_service::AllmendeService, allmende_slots::AllmendeSlots, allmende_topic::AllmendeTopic,
+    futex::Futex, pipe::Pipe, raw_sync::RawSync, tcp::Tcp, unix::Unix,
 };
 
 #[cfg(feature = "peers")]
@@ -127,6 +127,7 @@ impl Setup {
             TransportKind::AllmendeTopic => visitor.visit::<AllmendeTopic, M>(message),
             TransportKind::AllmendeService => typed!(AllmendeService),
             TransportKind::AllmendeCell => typed!(AllmendeCell),
+            TransportKind::AllmendeBroadcast => typed!(AllmendeBroadcast),
             TransportKind::RawSync => visitor.visit::<RawSync, M>(message),
             TransportKind::Futex => visitor.visit::<Futex, M>(message),
             TransportKind::Pipe => visitor.visit::<Pipe, M>(message),

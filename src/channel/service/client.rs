@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use super::End;
 use super::error::CallError;
 use super::lanes::Place;
+use super::replies::Replies;
 use crate::atomic::{Ordering, spin_hint};
 use crate::layout::counters::Counter;
 use crate::os::clock::monotonic_ns;
 use crate::payload::Payload;
 use crate::region::AccessError;
 use crate::ring::calls::{Progress, State, Word};
+use crate::ring::parts::Receiving;
 use crate::ring::role_words::Peer;
 use crate::ring::waiting::{first_looks, over};
 use crate::sync::eventcount::{AfterSlice, EventCount};
@@ -21,7 +23,7 @@ use crate::sync::wait::Wait;
 
 /// An asking end of a [`Service`](super::Service). A thread that asks has one of its own.
 pub struct Client<Q: Payload, R: Payload> {
-    end: End<Q, R>,
+    pub(super) end: End<Q, R>,
     lane: u32,
     wait: Wait,
     /// Slots with a request being written, a call under way, or a reply lent out.
@@ -103,14 +105,77 @@ impl<Q: Payload, R: Payload> fmt::Debug for Client<Q, R> {
 }
 
 /// A slot that is this client's; given back when dropped.
-struct Held<'a, Q: Payload, R: Payload> {
-    client: &'a Client<Q, R>,
-    place: Place,
+pub(super) struct Held<'a, Q: Payload, R: Payload> {
+    pub(super) client: &'a Client<Q, R>,
+    pub(super) place: Place,
 }
 
 impl<Q: Payload, R: Payload> Held<'_, Q, R> {
-    fn call(&self) -> crate::ring::calls::Call<'_> {
+    #[inline]
+    pub(super) fn call(&self) -> crate::ring::calls::Call<'_> {
         self.client.end.lanes.call(self.place)
+    }
+
+    /// Withdraws the call posted at `ticket` if no server is left for it.
+    #[cold]
+    pub(super) fn no_server(&self, ticket: Word) -> Option<CallError> {
+        if self.client.end.peers() == Peer::Expected {
+            return None;
+        }
+        let was = self.call().withdraw_open(ticket)?;
+        self.client.end.counters().count(Counter::Aborted);
+        Some(if was == State::Retry { CallError::ServerDied } else { CallError::NoServer })
+    }
+
+    /// Waits until `look` says something about the call posted at `ticket`, or no server is left for it. `None`: the
+    /// time is over.
+    #[inline]
+    pub(super) fn wait_until<T>(
+        &self,
+        ticket: Word,
+        deadline: Option<Instant>,
+        mut look: impl FnMut() -> Option<Result<T, CallError>>,
+    ) -> Option<Result<T, CallError>> {
+        for _ in 0..first_looks(self.client.wait) {
+            if let Some(outcome) = look() {
+                return Some(outcome);
+            }
+            self.client.end.lanes.will_read_response(self.place);
+            spin_hint();
+        }
+        self.wait_long(ticket, deadline, &mut look)
+    }
+
+    #[cold]
+    fn wait_long<T>(
+        &self,
+        ticket: Word,
+        deadline: Option<Instant>,
+        look: &mut dyn FnMut() -> Option<Result<T, CallError>>,
+    ) -> Option<Result<T, CallError>> {
+        let (end, wait) = (&self.client.end, self.client.wait);
+        let no_server = || self.no_server(ticket).map(Err);
+        if let Some(outcome) = no_server() {
+            return Some(outcome);
+        }
+        end.counters().count(Counter::SendsWaited);
+        let event = EventCount(end.lanes.lane_event(self.place.lane));
+        let after_slice = || match end.examine() {
+            Peer::Expected => AfterSlice::GoOn,
+            Peer::Left | Peer::Died => AfterSlice::GiveUp,
+        };
+        loop {
+            let condition = || match look() {
+                // Whoever sleeps looks seldom: woken by a server's leaving, it is to see that.
+                None if wait == Wait::Park => no_server(),
+                outcome => outcome,
+            };
+            let found = event.wait_until(&*end.inner, wait, deadline, condition, after_slice);
+            let found = found.or_else(&mut *look).or_else(no_server);
+            if found.is_some() || over(deadline) {
+                return found;
+            }
+        }
     }
 }
 
@@ -130,8 +195,8 @@ pub struct Request<'a, Q: Payload, R: Payload> {
 }
 
 impl<'a, Q: Payload, R: Payload> Request<'a, Q, R> {
-    /// Servers that come to it later than in `time` from now leave it alone ([`CallError::TimedOut`]); one that has it can see
-    /// how much is left.
+    /// Its time, from now on. Servers that come to it later leave it alone, one that has it can see how much is left,
+    /// and whoever waits for its answer waits no longer ([`CallError::TimedOut`]).
     #[must_use]
     pub fn deadline_in(mut self, time: Duration) -> Self {
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -156,7 +221,7 @@ impl<'a, Q: Payload, R: Payload> Request<'a, Q, R> {
             held.call().post(word);
             EventCount(client.end.lanes.servers_event()).notify(&*client.end.inner);
         }
-        Pending { held: Some(held), ticket: word }
+        Pending { held: Some(held), ticket: word, deadline }
     }
 }
 
@@ -182,7 +247,9 @@ impl<Q: Payload, R: Payload> DerefMut for Request<'_, Q, R> {
 pub struct Pending<'a, Q: Payload, R: Payload> {
     /// `None` once it is over, and the slot somebody else's.
     held: Option<Held<'a, Q, R>>,
-    ticket: Word,
+    pub(super) ticket: Word,
+    /// Nanoseconds of `CLOCK_MONOTONIC`, or 0.
+    deadline: u64,
 }
 
 /// Why a call has no answer now.
@@ -230,8 +297,15 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
     /// # Errors
     /// [`NotAnswered::Yet`] when it is not; it gives the call back.
     pub fn try_wait(self) -> Result<Reply<'a, Q, R>, NotAnswered<'a, Q, R>> {
-        let outcome = self.outcome().or_else(|| self.no_server());
+        let outcome = self.outcome().or_else(|| self.held().no_server(self.ticket).map(Err));
         self.ended(outcome)
+    }
+
+    /// The answer in parts, as its server sends them. An answer that is sent in one piece is one part.
+    pub fn replies(self) -> Replies<'a, Q, R> {
+        let room = self.held().client.end.lanes.geometry.parts;
+        let window = Receiving::new(self.ticket, room.into());
+        Replies::new(self, window)
     }
 
     /// Gives the call up. Whether no server had it yet, nor will have; else its server can see that nobody waits, and
@@ -253,7 +327,8 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
         Reply { held: self.held.take().expect("only what is over is taken") }
     }
 
-    fn held(&self) -> &Held<'a, Q, R> {
+    #[inline]
+    pub(super) fn held(&self) -> &Held<'a, Q, R> {
         self.held.as_ref().expect("only what is over is taken")
     }
 
@@ -265,67 +340,35 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
             return Some(Err(AccessError::Forked.into()));
         }
         match held.call().progress(self.ticket) {
-            Progress::Open | Progress::InHand(_) => None,
+            Progress::Open | Progress::InHand(0) => None,
             Progress::Settled(State::Answered, 1) => Some(Ok(())),
-            Progress::Settled(State::Free, _) => Some(Err(CallError::TimedOut)),
-            Progress::Settled(State::Failed, _) => Some(Err(CallError::ServerDied)),
-            Progress::Settled(State::Refused, _) => Some(Err(CallError::Refused)),
-            Progress::Settled(State::Dropped, _) => Some(Err(CallError::Dropped)),
-            Progress::Settled(..) | Progress::Corrupt => Some(Err(AccessError::Corrupt.into())),
+            Progress::InHand(_) => Some(Err(CallError::Streamed)),
+            Progress::Settled(state, _) => Some(Err(ended(state))),
+            Progress::Corrupt => Some(Err(AccessError::Corrupt.into())),
         }
-    }
-
-    /// Withdraws a call for which no server is left.
-    #[cold]
-    fn no_server(&self) -> Option<Result<(), CallError>> {
-        let held = self.held();
-        if held.client.end.peers() == Peer::Expected {
-            return None;
-        }
-        let was = held.call().withdraw_open(self.ticket)?;
-        held.client.end.counters().count(Counter::Aborted);
-        Some(Err(if was == State::Retry { CallError::ServerDied } else { CallError::NoServer }))
     }
 
     /// `None`: the time is over.
     #[inline]
     fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<(), CallError>> {
-        let held = self.held();
-        for _ in 0..first_looks(held.client.wait) {
-            if let Some(outcome) = self.outcome() {
-                return Some(outcome);
-            }
-            held.client.end.lanes.will_read_response(held.place);
-            spin_hint();
-        }
-        self.wait_long(deadline)
+        let deadline = if self.deadline == 0 { deadline } else { self.sooner(deadline) };
+        self.held().wait_until(self.ticket, deadline, || self.outcome())
     }
 
+    /// `deadline`, or that of the call.
     #[cold]
-    fn wait_long(&self, deadline: Option<Instant>) -> Option<Result<(), CallError>> {
-        let Held { client, place } = self.held();
-        let end = &client.end;
-        if let Some(outcome) = self.no_server() {
-            return Some(outcome);
+    pub(super) fn sooner(&self, deadline: Option<Instant>) -> Option<Instant> {
+        if self.deadline == 0 {
+            return deadline;
         }
-        end.counters().count(Counter::SendsWaited);
-        let event = EventCount(end.lanes.lane_event(place.lane));
-        let look = || match self.outcome() {
-            // Whoever sleeps looks seldom: woken by a server's leaving, it is to see that.
-            None if client.wait == Wait::Park => self.no_server(),
-            outcome => outcome,
-        };
-        let after_slice = || match end.examine() {
-            Peer::Expected => AfterSlice::GoOn,
-            Peer::Left | Peer::Died => AfterSlice::GiveUp,
-        };
-        loop {
-            let found = event.wait_until(&*end.inner, client.wait, deadline, look, after_slice);
-            let found = found.or_else(|| self.outcome()).or_else(|| self.no_server());
-            if found.is_some() || over(deadline) {
-                return found;
-            }
-        }
+        let left = Duration::from_nanos(self.deadline.saturating_sub(monotonic_ns()));
+        let own = Instant::now().checked_add(left);
+        deadline.map_or(own, |deadline| Some(own.map_or(deadline, |own| own.min(deadline))))
+    }
+
+    /// Whether the call's own time is over.
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline != 0 && monotonic_ns() >= self.deadline
     }
 
     fn give_up(&mut self) -> bool {
@@ -337,8 +380,12 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
             return false;
         }
         let withdrawn = held.call().cancel(self.ticket);
+        let end = &held.client.end;
         if withdrawn {
-            held.client.end.counters().count(Counter::Aborted);
+            end.counters().count(Counter::Aborted);
+        } else {
+            // Its server may wait for room for a part.
+            EventCount(end.lanes.lane_event(held.place.lane)).notify(&*end.inner);
         }
         withdrawn
     }
@@ -350,6 +397,18 @@ impl<Q: Payload, R: Payload> Drop for Pending<'_, Q, R> {
         if self.held.is_some() {
             self.give_up();
         }
+    }
+}
+
+/// What a call that is over without the answer that was waited for means.
+pub(super) fn ended(state: State) -> CallError {
+    match state {
+        State::Free => CallError::TimedOut,
+        State::Failed => CallError::ServerDied,
+        State::Refused => CallError::Refused,
+        State::Dropped => CallError::Dropped,
+        State::Answered => CallError::Streamed,
+        State::Taken | State::Streaming | State::Retry => AccessError::Corrupt.into(),
     }
 }
 

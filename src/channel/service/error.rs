@@ -46,9 +46,12 @@ pub enum CallError {
     /// The server refused the call.
     #[error("the server refused the call")]
     Refused,
-    /// The server dropped the call without an answer.
-    #[error("the server dropped the call without an answer")]
+    /// The server dropped the call without an answer, or amid one in parts.
+    #[error("the server dropped the call without an answer, or in the middle of it")]
     Dropped,
+    /// The answer comes in parts, and one of a single piece was waited for; the call was given up.
+    #[error("the answer comes in parts; receive it by `Pending::replies`")]
+    Streamed,
     /// Read-only, forked or corrupt.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -97,6 +100,76 @@ impl From<ReceiveError> for TryReceiveError {
             ReceiveError::Disconnected => Self::Disconnected,
             ReceiveError::PeerDied => Self::PeerDied,
             ReceiveError::Access(error) => Self::Access(error),
+        }
+    }
+}
+
+/// Why a part of an answer was not sent, having waited. The value comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError<T> {
+    /// The client made no room in time, or the time of the call was over.
+    #[error("the client made no room in time for another part")]
+    TimedOut(T),
+    /// The client has given the call up, has left, or died: nobody waits for the answer.
+    #[error("the client has given the call up, or is gone")]
+    Cancelled(T),
+    /// Forked or corrupt.
+    #[error("{0}")]
+    Access(AccessError, T),
+}
+
+/// Why a part of an answer was not sent at once. The value comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TrySendError<T> {
+    /// As many parts are under way as can be.
+    #[error("as many parts are under way as can be")]
+    Full(T),
+    /// The client has given the call up, has left, or died: nobody waits for the answer.
+    #[error("the client has given the call up, or is gone")]
+    Cancelled(T),
+    /// Forked or corrupt.
+    #[error("{0}")]
+    Access(AccessError, T),
+}
+
+impl SendError<()> {
+    /// The same with a value.
+    pub(super) fn with<T>(self, value: T) -> SendError<T> {
+        match self {
+            Self::TimedOut(()) => SendError::TimedOut(value),
+            Self::Cancelled(()) => SendError::Cancelled(value),
+            Self::Access(error, ()) => SendError::Access(error, value),
+        }
+    }
+}
+
+impl TrySendError<()> {
+    /// The same with a value.
+    pub(super) fn with<T>(self, value: T) -> TrySendError<T> {
+        match self {
+            Self::Full(()) => TrySendError::Full(value),
+            Self::Cancelled(()) => TrySendError::Cancelled(value),
+            Self::Access(error, ()) => TrySendError::Access(error, value),
+        }
+    }
+}
+
+impl<T> SendError<T> {
+    /// The value that was not sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::TimedOut(value) | Self::Cancelled(value) | Self::Access(_, value) => value,
+        }
+    }
+}
+
+impl<T> TrySendError<T> {
+    /// The value that was not sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(value) | Self::Cancelled(value) | Self::Access(_, value) => value,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::ptr::NonNull;
 
 use crate::atomic::{AtomicU32, AtomicU64};
 use crate::layout::service::{
-    ACTIVE, DEADLINE, Geometry, LANE_EVENT, MAX_ALIGN, RETRIES, SERVERS_EVENT, TICKET, request_half,
-    request_offset, response_half, response_offset,
+    ACTIVE, CONSUMED, DEADLINE, Geometry, LANE_EVENT, MAX_ALIGN, RETRIES, SERVERS_EVENT, TICKET,
+    further_parts, request_half, request_offset, response_half, response_offset,
 };
 use crate::payload::Payload;
 use crate::region::{Memory, Object};
@@ -28,6 +28,8 @@ pub(super) struct Lanes<Q, R> {
     /// The object's first byte.
     base: NonNull<u8>,
     pub(super) geometry: Geometry,
+    /// Where the second part of an answer lies in its half, and from there each further one.
+    further: (u64, u64),
     _payloads: PhantomData<(Q, R)>,
 }
 
@@ -53,7 +55,8 @@ impl<Q, R> Lanes<Q, R> {
         let fits = geometry.request_half == first && geometry.call_stride >= first.checked_add(second)?;
         let needed = geometry.length().filter(|&needed| fits && needed <= object.length)?;
         let base = memory.pointer(object.offset, needed, MAX_ALIGN as u64)?;
-        Some(Self { base, geometry, _payloads: PhantomData })
+        let further = further_parts(size_of::<R>() as u64, align_of::<R>())?;
+        Some(Self { base, geometry, further, _payloads: PhantomData })
     }
 
     /// The byte at `offset`.
@@ -111,6 +114,23 @@ impl<Q, R> Lanes<Q, R> {
     #[inline]
     pub(super) fn response(&self, place: Place) -> NonNull<R> {
         self.at(self.half(place) + response_offset(align_of::<R>())).cast()
+    }
+
+    /// Where a part of the answer lies, the first at 0 as [`Self::response`].
+    #[inline]
+    pub(super) fn part(&self, place: Place, at: u64) -> NonNull<R> {
+        assert!(at < u64::from(self.geometry.parts));
+        match at.checked_sub(1) {
+            None => self.response(place),
+            Some(further) => self.at(self.half(place) + self.further.0 + self.further.1 * further).cast(),
+        }
+    }
+
+    /// What the client of an answer in parts is done with.
+    #[inline]
+    pub(super) fn consumed(&self, place: Place) -> &AtomicU64 {
+        assert!(place.lane < self.geometry.clients && place.slot < self.geometry.depth);
+        self.word(self.geometry.lane(place.lane) + CONSUMED + 8 * u64::from(place.slot))
     }
 
     /// Asks for the second line of the request, if it has one: so that both lines travel at once.

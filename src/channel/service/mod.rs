@@ -28,22 +28,30 @@
 //!   once), or go to another server up to so many times (at least once; [`Call::attempt`] counts):
 //!   see [`OnServerDeath`]. Whoever waits asks ten times a second whether servers live, so it learns of a
 //!   death within 100 ms, and at once where anybody sweeps.
+//! * An answer may come in [parts](Call::stream), as many at a time as the service was made for; then its server waits
+//!   for the client. Its client gets them in order and once each, then what became of the call: that it
+//!   is answered, or that the server dropped it or died ([`Replies`]). Once a part was sent, a call is never given to another
+//!   server.
 //! * A call that is given up (dropped, timed out, its client dead) is withdrawn if no server has it;
-//!   else its server can see so by [`Call::cancelled`]. What it answers then is nobody's.
+//!   else its server can see so by [`Call::cancelled`], and by the refusal of further parts. What it answers then is nobody's.
 //! * Where the last server left or died, calls that no server has taken end in [`CallError::NoServer`]. Before the first
 //!   one comes, they wait.
 
 mod client;
 mod error;
 mod lanes;
+mod replies;
 mod server;
+mod stream;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use client::{Client, NotAnswered, Pending, Reply, Request};
-pub use error::{CallError, JoinError, ReceiveError, TryReceiveError};
+pub use error::{CallError, JoinError, ReceiveError, SendError, TryReceiveError, TrySendError};
+pub use replies::{Part, Replies};
 pub use server::{Call, Response, Server};
+pub use stream::{PartClaim, ResponseStream};
 
 use crate::Region;
 use crate::atomic::{AtomicU32, Ordering};
@@ -51,12 +59,14 @@ use crate::inspect::{EndState, RoleState, SharedState, role_state};
 use crate::layout::owner::{self, Owner};
 use crate::layout::service::{
     ACTIVE, CLIENTS, COUNTERS, Geometry, LANE_EVENT, LANES, MAX_ALIGN, MAX_ATTEMPTS, MAX_CLIENTS, MAX_DEPTH,
-    MAX_SERVERS, RETRIES, SERVERS, SERVERS_EVENT, TICKET, counter, request_half, response_half, word,
+    MAX_PARTS, MAX_SERVERS, RETRIES, SERVERS, SERVERS_EVENT, TICKET, counter, request_half, response_half,
+    word,
 };
 use crate::os::futex;
 use crate::payload::Payload;
 use crate::region::{
-    AccessError, Inner, Liveness, Memory, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
+    AccessError, Inner, Liveness, Memory, NamedError, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
+    region_of_its_own,
 };
 use crate::ring::calls::{self, State, Word};
 use crate::ring::counters::Counts;
@@ -83,12 +93,13 @@ pub enum OnServerDeath {
 pub struct ServiceOptions {
     clients: u32,
     depth: u32,
+    parts: u32,
     on_server_death: OnServerDeath,
 }
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { clients: 16, depth: 4, on_server_death: OnServerDeath::default() }
+        Self { clients: 16, depth: 4, parts: 1, on_server_death: OnServerDeath::default() }
     }
 }
 
@@ -104,6 +115,14 @@ impl ServiceOptions {
     #[must_use]
     pub fn depth(mut self, most: u32) -> Self {
         self.depth = most;
+        self
+    }
+
+    /// How many parts of an answer can be under way at a time (default: 1, at most 16): each call has room for so many
+    /// responses. A service that [streams](Call::stream) much is quicker with 8 or 16.
+    #[must_use]
+    pub fn parts(mut self, most: u32) -> Self {
+        self.parts = most;
         self
     }
 
@@ -130,6 +149,9 @@ impl ServiceOptions {
         if !(1..=MAX_DEPTH).contains(&self.depth) {
             return Err(invalid(self.depth, "choose between 1 and 64 calls of a client"));
         }
+        if !(1..=MAX_PARTS).contains(&self.parts) {
+            return Err(invalid(self.parts, "choose between 1 and 16 parts of an answer"));
+        }
         let attempts = match self.on_server_death {
             OnServerDeath::Fail => 1,
             OnServerDeath::Retry { max_attempts } => max_attempts,
@@ -139,12 +161,13 @@ impl ServiceOptions {
         }
         let too_large = || invalid(self.clients, "it is too large");
         let first = request_half(size_of::<Q>() as u64, align_of::<Q>()).ok_or_else(too_large)?;
-        let second = response_half(size_of::<R>() as u64, align_of::<R>(), 1).ok_or_else(too_large)?;
+        let second =
+            response_half(size_of::<R>() as u64, align_of::<R>(), self.parts).ok_or_else(too_large)?;
         let geometry = Geometry {
             clients: self.clients,
             depth: self.depth,
             attempts,
-            parts: 1,
+            parts: self.parts,
             request_half: first,
             call_stride: first.checked_add(second).ok_or_else(too_large)?,
         };
@@ -159,7 +182,7 @@ impl ServiceOptions {
             parameters: [
                 Parameter("room for clients:", self.clients),
                 Parameter("attempts at a call (1: it fails when its server dies):", attempts),
-                Parameter("parts of a response:", 1),
+                Parameter("parts of an answer under way:", self.parts),
                 Parameter(
                     "requests of 128 bytes times",
                     u32::try_from(first / 128).map_err(|_| too_large())?,
@@ -206,6 +229,30 @@ impl<Q: Payload, R: Payload> Service<Q, R> {
         let type_name = type_name::<Q, R>();
         let spec = options.spec::<Q, R>(name, &type_name)?;
         Self::at(region, region.inner.open_or_create_object(&spec, initialise)?)
+    }
+
+    /// The service of that name in the user's namespace, in a region of its own; made with these options where there is
+    /// none. Whoever of this user asks for the same name gets the same service.
+    ///
+    /// ```
+    /// use allmende::Service;
+    /// # let name = format!("doc-service-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let options = Service::<u64, u64>::options();
+    /// let server = Service::<u64, u64>::named(name, &options)?.server()?;
+    /// # let done =
+    /// std::thread::spawn(move || server.receive().unwrap().reply(42));
+    /// assert_eq!(Service::<u64, u64>::named(name, &options)?.client()?.call(&6)?, 42);
+    /// # done.join().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str, options: &ServiceOptions) -> Result<Self, NamedError> {
+        let type_name = type_name::<Q, R>();
+        let region = region_of_its_own(&options.spec::<Q, R>(name, &type_name)?)?;
+        Ok(Self::open_or_create(&region, name, options)?)
     }
 
     /// A new service; there must be none of that name.
@@ -437,6 +484,8 @@ fn close_lane(memory: &Memory, object: &Object, geometry: &Geometry, lane: usize
     memory
         .counters(object.offset + COUNTERS)
         .add(crate::layout::counters::Counter::Aborted, withdrawn.count() as u64);
+    // A server may wait for room for a part.
+    announce(memory.word32(object.offset + geometry.lane(lane) + LANE_EVENT));
     // Relaxed: servers that still look there find nothing. The next client of this lane sets it after it
     // took the role word, whose release orders this before.
     memory.word64(object.offset + ACTIVE).fetch_and(!(1 << lane), Ordering::Relaxed);
@@ -552,6 +601,7 @@ pub(crate) fn state(region: &Region, object: &Object) -> Option<SharedState> {
         queued: Some(census.open + census.retry),
         facts: vec![
             ("calls of a client", geometry.depth.to_string()),
+            ("parts of an answer under way", geometry.parts.to_string()),
             ("in servers' hands", census.in_hand.to_string()),
             ("to be tried again", census.retry.to_string()),
             ("calls of a dead server", on_death),

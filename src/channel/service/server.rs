@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::End;
 use super::error::{ReceiveError, TryReceiveError};
 use super::lanes::Place;
+use super::stream::ResponseStream;
 use crate::atomic::{Ordering, spin_hint};
 use crate::layout::counters::Counter;
 use crate::layout::service::counter;
@@ -24,8 +25,8 @@ use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// An answering end of a [`Service`](super::Service). A thread that serves has one of its own.
 pub struct Server<Q: Payload, R: Payload> {
-    end: End<Q, R>,
-    wait: Wait,
+    pub(super) end: End<Q, R>,
+    pub(super) wait: Wait,
     /// The lane to be looked at first: every client has its turn.
     next_lane: Cell<u32>,
     /// The last ticket that was seen in each slot: it is good once, so its word need not be looked at again.
@@ -240,9 +241,9 @@ impl<Q: Payload, R: Payload> Waitable for Server<Q, R> {
 /// client is told so ([`CallError::Dropped`](super::CallError::Dropped)). One that is leaked (`std::mem::forget`) stays in hand until
 /// this process detaches.
 pub struct Call<'a, Q: Payload, R: Payload> {
-    server: &'a Server<Q, R>,
-    place: Place,
-    taken: Taken,
+    pub(super) server: &'a Server<Q, R>,
+    pub(super) place: Place,
+    pub(super) taken: Taken,
     deadline: u64,
 }
 
@@ -260,6 +261,13 @@ impl<'a, Q: Payload, R: Payload> Call<'a, Q, R> {
     #[inline]
     pub fn response(self) -> Response<'a, Q, R> {
         Response { call: self }
+    }
+
+    /// An answer in parts, each sent as soon as it is there. As many as the service was made for
+    /// ([`ServiceOptions::parts`](super::ServiceOptions::parts)) can be under way; then the server waits for its client.
+    #[inline]
+    pub fn stream(self) -> ResponseStream<'a, Q, R> {
+        ResponseStream::new(self)
     }
 
     /// Refuses the call: its client is told so.
@@ -290,7 +298,7 @@ impl<'a, Q: Payload, R: Payload> Call<'a, Q, R> {
 
     /// Ends the call, and tells its client.
     #[inline]
-    fn settle(&self, state: State, parts: u64) {
+    pub(super) fn settle(&self, state: State, parts: u64) {
         let end = &self.server.end;
         if !end.forked() {
             end.lanes.call(self.place).settle(self.taken, state, parts);

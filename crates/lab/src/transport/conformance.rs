@@ -122,6 +122,7 @@ typed! {
     allmende_queue: AllmendeQueue, lossless true;
     allmende_service: AllmendeService, lossless false;
     allmende_cell: AllmendeCell, lossless false;
+    allmende_broadcast: AllmendeBroadcast, lossless false;
 }
 
 macro_rules! conforms {

@@ -9,6 +9,7 @@ use crate::names::Wait;
 use crate::process::die;
 use crate::watch::Watch;
 
+pub mod allmende_broadcast;
 pub mod allmende_cell;
 pub mod allmende_copy;
 pub mod allmende_lanes;
