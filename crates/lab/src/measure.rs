@@ -127,6 +127,8 @@ pub fn measure(options: &Options) -> Result<Outcome> {
     let memcpy_bytes_per_s = run.memcpy(&groups);
     let disturbance = Disturbance::begin();
     run.all(&groups);
+    // Before the channels: those whose threads take the core from one another notice themselves when others do.
+    machine.warnings.extend(disturbance.told());
     let mut channels = Vec::new();
     if let Some((filter, seconds)) = options.channels() {
         run.progress.say("the channels, and what they are held to");
@@ -138,7 +140,6 @@ pub fn measure(options: &Options) -> Result<Outcome> {
             }
         }
     }
-    machine.warnings.extend(disturbance.told());
     let crash = if options.skip_crashes || groups.is_empty() {
         Vec::new()
     } else {

@@ -11,14 +11,24 @@ use crate::codec::pickle::Pickle;
 use crate::codec::postcard::Postcard;
 use crate::error::{LabError, Result};
 use crate::message::{Descriptor, Encoded, Flat, Message};
-use crate::names::{Access, CodecKind, Flow, PayloadKind, TransportKind, Wait};
+use crate::names::{Access, CodecKind, Flow, PayloadKind, SLOT_SIZES, TransportKind, Wait};
 use crate::payload::{Payload, bytes::Bytes, field::Field, file::FileMessages, records::Records};
 use crate::transport::{Line, Shape, Transport, TwoLines};
 use crate::transport::{
-    allmende_broadcast::AllmendeBroadcast, allmende_cell::AllmendeCell, allmende_copy::AllmendeCopy,
-    allmende_lanes::AllmendeLanes, allmende_loan::AllmendeLoan, allmende_queue::AllmendeQueue,
-    allmende_service::AllmendeService, allmende_slots::AllmendeSlots, allmende_topic::AllmendeTopic,
-    futex::Futex, pipe::Pipe, raw_sync::RawSync, tcp::Tcp, unix::Unix,
+    allmende_broadcast::AllmendeBroadcast,
+    allmende_cell::AllmendeCell,
+    allmende_copy::AllmendeCopy,
+    allmende_lanes::AllmendeLanes,
+    allmende_loan::AllmendeLoan,
+    allmende_queue::AllmendeQueue,
+    allmende_service::AllmendeService,
+    allmende_slots::AllmendeSlots,
+    allmende_topic::{AllmendeTopic, AllmendeTypedTopic},
+    futex::Futex,
+    pipe::Pipe,
+    raw_sync::RawSync,
+    tcp::Tcp,
+    unix::Unix,
 };
 
 #[cfg(feature = "peers")]
@@ -124,6 +134,7 @@ impl Setup {
             TransportKind::AllmendeSlots => typed!(AllmendeSlots),
             TransportKind::AllmendeQueue => typed!(AllmendeQueue),
             TransportKind::AllmendeLanes => visitor.visit::<AllmendeLanes, M>(message),
+            TransportKind::AllmendeTopic if self.is_a_value() => typed!(AllmendeTypedTopic),
             TransportKind::AllmendeTopic => visitor.visit::<AllmendeTopic, M>(message),
             TransportKind::AllmendeService => typed!(AllmendeService),
             TransportKind::AllmendeCell => typed!(AllmendeCell),
@@ -151,6 +162,14 @@ impl Setup {
                 Err(LabError::Option(format!("{} runs in a Python of its own", self.transport)))
             }
         }
+    }
+
+    /// Whether messages are values of a type that slots can have, and copied.
+    fn is_a_value(&self) -> bool {
+        self.codec == CodecKind::None
+            && self.access == Access::Touched
+            && self.payload != PayloadKind::Records
+            && SLOT_SIZES.contains(&self.size)
     }
 
     /// What both ends of the transport must agree on, for messages of this length on the way.

@@ -1,5 +1,5 @@
-//! allmende: the queue for many producers and many consumers, here with one of each; slots of one payload type, written
-//! and read in place.
+//! allmende: the queue for many producers and many consumers, here with one of each; slots of one payload type, pushed
+//! and popped as in the typed ring.
 #![forbid(unsafe_code)]
 
 use allmende::channel::queue::{Consumer, Producer, Queue};
@@ -14,6 +14,7 @@ use crate::error::Result;
 pub struct AllmendeQueue<P: Payload> {
     producer: Producer<P>,
     consumer: Consumer<P>,
+    out: P,
 }
 
 impl<P: Payload> Ends for AllmendeQueue<P> {
@@ -29,20 +30,19 @@ impl<P: Payload> Ends for AllmendeQueue<P> {
         Ok(Self {
             producer: to.producer().map_err(failed("becoming a producer"))?.wait_strategy(wait),
             consumer: from.consumer().map_err(failed("becoming a consumer"))?.wait_strategy(wait),
+            out: P::new_zeroed(),
         })
     }
 
     #[inline]
     fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
-        let mut claim = self.producer.claim().map_err(failed("claiming a slot"))?;
-        check_length(write(claim.as_mut_bytes())?, size_of::<P>())?;
-        claim.commit();
-        Ok(())
+        check_length(write(self.out.as_mut_bytes())?, size_of::<P>())?;
+        self.producer.push(self.out).map_err(failed("sending"))
     }
 
     #[inline]
     fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-        let loan = self.consumer.receive().map_err(failed("receiving"))?;
-        read(loan.as_bytes())
+        let value = self.consumer.pop().map_err(failed("receiving"))?;
+        read(value.as_bytes())
     }
 }

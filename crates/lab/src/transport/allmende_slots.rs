@@ -1,4 +1,7 @@
-//! allmende: the typed ring, whose slots hold one payload type of a fixed size, written and read in place.
+//! allmende: the typed ring, whose slots hold one payload type of a fixed size; values are pushed and popped.
+//!
+//! They are as short as a cache line, and the consumer looks at that line all the time: a value that is made elsewhere and
+//! pushed as a whole takes the line once, one that is written in place may lose it in between.
 //!
 //! A slot is the stamp on which the consumer waits and the payload behind it. With 56 bytes both fill one cache line,
 //! so that a message costs one transfer of a line, as the floor does; with 64 bytes it takes two lines.
@@ -16,6 +19,7 @@ use crate::error::Result;
 pub struct AllmendeSlots<P: Payload> {
     producer: Producer<P>,
     consumer: Consumer<P>,
+    out: P,
 }
 
 impl<P: Payload> Ends for AllmendeSlots<P> {
@@ -31,20 +35,19 @@ impl<P: Payload> Ends for AllmendeSlots<P> {
         Ok(Self {
             producer: to.producer().map_err(failed("taking the producer's role"))?.wait_strategy(wait),
             consumer: from.consumer().map_err(failed("taking the consumer's role"))?.wait_strategy(wait),
+            out: P::new_zeroed(),
         })
     }
 
     #[inline]
     fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
-        let mut claim = self.producer.claim().map_err(failed("claiming a slot"))?;
-        check_length(write(claim.as_mut_bytes())?, size_of::<P>())?;
-        claim.commit();
-        Ok(())
+        check_length(write(self.out.as_mut_bytes())?, size_of::<P>())?;
+        self.producer.push(self.out).map_err(failed("sending"))
     }
 
     #[inline]
     fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-        let loan = self.consumer.receive().map_err(failed("receiving"))?;
-        read(loan.as_bytes())
+        let value = self.consumer.pop().map_err(failed("receiving"))?;
+        read(value.as_bytes())
     }
 }

@@ -1,19 +1,79 @@
-//! allmende: a topic of bytes with one publisher and one subscriber that loses nothing; written and read in place,
-//! short messages copied out as the topic does it.
+//! allmende: a topic with one publisher and one subscriber that loses nothing.
+//!
+//! Messages of 56 and 64 bytes are values of a typed topic, published and popped; all others lie in a topic of bytes,
+//! written and read in place.
 #![forbid(unsafe_code)]
 
-use allmende::Region;
-use allmende::topic::{BytePublisher, ByteSubscriber, ByteTopic, Options};
+use allmende::topic::{ByteTopic, Message, Options, Publisher, Subscriber, Topic};
+use allmende::{Payload, Region};
 
-use super::Shape;
 use super::in_region::{Ends, Side, failed, strategy};
+use super::{Shape, check_length, slots_room};
 use crate::error::Result;
 
-/// One end: the publisher of one topic and the subscriber of the other.
+/// The publisher of one topic and the subscriber of the other.
+#[derive(Debug)]
+struct Pair<T: Message + ?Sized> {
+    publisher: Publisher<T>,
+    subscriber: Subscriber<T>,
+}
+
+impl<T: Message + ?Sized> Pair<T> {
+    /// `topic` makes or finds one of a name.
+    fn join(shape: &Shape, side: Side, topic: impl Fn(&str) -> Result<Topic<T>>) -> Result<Self> {
+        let (to, from) = side.names();
+        let (to, from, wait) = (topic(to)?, topic(from)?, strategy(shape.wait));
+        // Subscribes before it publishes, so that the other end can wait for that.
+        let subscriber = from.subscriber().map_err(failed("subscribing"))?.wait_strategy(wait);
+        let publisher = to.publisher().map_err(failed("becoming the publisher"))?.wait_strategy(wait);
+        Ok(Self { publisher, subscriber })
+    }
+}
+
+fn options(shape: &Shape) -> Options {
+    Options::new(shape.depth).subscribers(1).publishers(1).loans(1)
+}
+
+/// One end of topics of a type.
+#[derive(Debug)]
+pub struct AllmendeTypedTopic<P: Payload> {
+    pair: Pair<P>,
+    out: P,
+}
+
+impl<P: Payload> Ends for AllmendeTypedTopic<P> {
+    fn room(shape: &Shape) -> Result<usize> {
+        slots_room::<P>(shape)
+    }
+
+    fn join(region: &Region, shape: &Shape, side: Side) -> Result<Self> {
+        let topic = |name: &str| {
+            Topic::open_or_create_with(region, name, &options(shape)).map_err(failed("making a topic"))
+        };
+        Ok(Self { pair: Pair::join(shape, side, topic)?, out: P::new_zeroed() })
+    }
+
+    fn heard(&self) -> bool {
+        self.pair.publisher.subscribers() > 0
+    }
+
+    #[inline]
+    fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
+        check_length(write(self.out.as_mut_bytes())?, size_of::<P>())?;
+        self.pair.publisher.send(self.out).map_err(failed("publishing"))
+    }
+
+    #[inline]
+    fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        let value = self.pair.subscriber.pop().map_err(failed("receiving"))?;
+        read(value.as_bytes())
+    }
+}
+
+/// One end of topics of bytes.
 #[derive(Debug)]
 pub struct AllmendeTopic {
-    publisher: BytePublisher,
-    subscriber: ByteSubscriber,
+    pair: Pair<[u8]>,
     capacity: usize,
 }
 
@@ -28,25 +88,21 @@ impl Ends for AllmendeTopic {
     }
 
     fn join(region: &Region, shape: &Shape, side: Side) -> Result<Self> {
-        let options = Options::new(shape.depth).subscribers(1).publishers(1).loans(1);
-        let options = options.class(shape.capacity, u32::try_from(blocks(shape)).unwrap_or(u32::MAX));
-        let topic =
-            |name| ByteTopic::open_or_create_with(region, name, &options).map_err(failed("making a topic"));
-        let (to, from) = side.names();
-        let (to, from, wait) = (topic(to)?, topic(from)?, strategy(shape.wait));
-        // Subscribes before it publishes, so that the other end can wait for that.
-        let subscriber = from.subscriber().map_err(failed("subscribing"))?.wait_strategy(wait);
-        let publisher = to.publisher().map_err(failed("becoming the publisher"))?.wait_strategy(wait);
-        Ok(Self { publisher, subscriber, capacity: shape.capacity })
+        let blocks = u32::try_from(blocks(shape)).unwrap_or(u32::MAX);
+        let options = options(shape).class(shape.capacity, blocks);
+        let topic = |name: &str| {
+            ByteTopic::open_or_create_with(region, name, &options).map_err(failed("making a topic"))
+        };
+        Ok(Self { pair: Pair::join(shape, side, topic)?, capacity: shape.capacity })
     }
 
     fn heard(&self) -> bool {
-        self.publisher.subscribers() > 0
+        self.pair.publisher.subscribers() > 0
     }
 
     #[inline]
     fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
-        let mut claim = self.publisher.loan(self.capacity).map_err(failed("loaning a block"))?;
+        let mut claim = self.pair.publisher.loan(self.capacity).map_err(failed("loaning a block"))?;
         let length = write(&mut claim)?;
         claim.truncate(length);
         claim.publish().map_err(failed("publishing"))
@@ -54,7 +110,7 @@ impl Ends for AllmendeTopic {
 
     #[inline]
     fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-        let loan = self.subscriber.receive().map_err(failed("receiving"))?;
+        let loan = self.pair.subscriber.receive().map_err(failed("receiving"))?;
         read(&loan)
     }
 }

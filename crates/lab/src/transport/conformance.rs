@@ -108,9 +108,9 @@ fn echo_slots<T: Transport>(size: usize, lossless: bool) {
 }
 
 macro_rules! typed {
-    ($($name:ident: $slots:ident, lossless $lossless:literal;)+) => {$(
+    ($($test:ident: $name:ident::$slots:ident, lossless $lossless:literal;)+) => {$(
         #[test]
-        fn $name() {
+        fn $test() {
             echo_slots::<super::$name::$slots<Line>>(size_of::<Line>(), $lossless);
             echo_slots::<super::$name::$slots<TwoLines>>(size_of::<TwoLines>(), $lossless);
         }
@@ -118,11 +118,12 @@ macro_rules! typed {
 }
 
 typed! {
-    allmende_slots: AllmendeSlots, lossless true;
-    allmende_queue: AllmendeQueue, lossless true;
-    allmende_service: AllmendeService, lossless false;
-    allmende_cell: AllmendeCell, lossless false;
-    allmende_broadcast: AllmendeBroadcast, lossless false;
+    allmende_slots: allmende_slots::AllmendeSlots, lossless true;
+    allmende_typed_topic: allmende_topic::AllmendeTypedTopic, lossless true;
+    allmende_queue: allmende_queue::AllmendeQueue, lossless true;
+    allmende_service: allmende_service::AllmendeService, lossless false;
+    allmende_cell: allmende_cell::AllmendeCell, lossless false;
+    allmende_broadcast: allmende_broadcast::AllmendeBroadcast, lossless false;
 }
 
 macro_rules! conforms {
