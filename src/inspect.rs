@@ -7,7 +7,7 @@ use crate::Region;
 use crate::atomic::Ordering;
 use crate::layout::owner::Owner;
 use crate::layout::spsc::{
-    CONSUMER, CONSUMER_EVENT, COUNTERS, DATA, HEAD, MESSAGES, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP,
+    CONSUMER, CONSUMER_EVENT, COUNTERS, DATA, MESSAGES, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP,
     bytes_length, record, role,
 };
 use crate::layout::{OBJECT_ALIGN, event, mutex};
@@ -269,9 +269,8 @@ const IMPOSSIBLE: u64 = 1 << 62;
 
 /// How far a ring has come; what it has released, if the rest makes no sense.
 fn progress(region: &Region, object: &ObjectInfo, kind: ObjectKind) -> Result<Progress, u64> {
-    let at = if kind == ObjectKind::Spsc { RELEASED } else { HEAD };
     // Acquire: headers and stamps are read afterwards.
-    let released = || region.inner.memory.word64(object.offset + at).load(Ordering::Acquire);
+    let released = || region.inner.memory.word64(object.offset + RELEASED).load(Ordering::Acquire);
     let mut before = released();
     for _ in 0..LOOKS {
         if before >= IMPOSSIBLE {

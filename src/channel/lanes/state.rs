@@ -34,7 +34,9 @@ pub(crate) fn state(region: &Region, info: &ObjectInfo) -> Option<SharedState> {
     for number in 0..words.lanes {
         let (tally, messages, bytes) = lane_state(&words, number);
         counts.received += tally.messages;
-        counts.messages += tally.messages + messages.unwrap_or(0);
+        counts.lost += tally.lost;
+        counts.aborted += tally.aborted;
+        counts.messages += tally.messages + tally.lost + messages.unwrap_or(0);
         counts.bytes += tally.bytes + bytes;
         queued = queued.zip(messages).map(|(sum, messages)| sum + messages);
     }
@@ -57,12 +59,12 @@ pub(crate) fn state(region: &Region, info: &ObjectInfo) -> Option<SharedState> {
 fn lane_state(words: &Mapped, number: usize) -> (Tally, Option<u64>, u64) {
     let lane = words.records(number);
     // Acquire: headers and tallies are read afterwards.
-    let head = || lane.head().load(Ordering::Acquire);
-    let mut before = head();
+    let released = || lane.released().load(Ordering::Acquire);
+    let mut before = released();
     for _ in 0..LOOKS {
         let tally = lanes::tally(words.tallies(number), before);
         let queued = records::queued(&lane, before);
-        let after = head();
+        let after = released();
         // Headers before the consumer may be written over: only if it stands still the count is exact.
         if after == before {
             return (tally, queued.map(|(messages, _)| messages), queued.map_or(0, |(_, bytes)| bytes));
