@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use super::ends::End;
+use crate::atomic::Ordering;
 use crate::layout::counters::Counter;
 use crate::payload::Payload;
 use crate::region::AccessError;
@@ -261,7 +262,7 @@ impl<T: Payload> Producer<T> {
     #[cold]
     fn sample(&self, position: u64) {
         // Relaxed: a figure for people.
-        let head = self.end.slots.head().load(crate::atomic::Ordering::Relaxed);
+        let head = self.end.slots.head().load(Ordering::Relaxed);
         self.end.counters().queued(position.saturating_sub(head).min(self.capacity()));
     }
 
@@ -288,8 +289,11 @@ impl<T: Payload> Producer<T> {
     fn why_no_space(&self, no_space: NoSpace) -> NoSpace {
         match no_space {
             NoSpace::Full => {
-                self.end.counters().count(Counter::Full);
-                self.end.counters().queued(self.capacity());
+                // Relaxed: only to tell one row of looks from the next.
+                let tail = self.end.slots.tail().load(Ordering::Relaxed);
+                if self.end.count_in_vain(Counter::Full, tail) {
+                    self.end.counters().queued(self.capacity());
+                }
                 self.is_there_a_point().err().unwrap_or(NoSpace::Full)
             }
             other => other,
