@@ -127,7 +127,8 @@ impl<T: Payload> Producer<T> {
     }
 
     /// Sends as many of `values` as fit now, and says how many that were. They are seen in runs of up to
-    /// 128, in order; one look for sleepers serves for each run.
+    /// 128, in order; one look for sleepers serves for each run. A producer killed amid a run may have sent
+    /// only the last of it.
     ///
     /// # Errors
     /// [`TryPushError`] (with nothing in it) when none could be sent for another reason than a full queue.
