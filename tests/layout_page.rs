@@ -8,7 +8,7 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
     "mod",
     "header",
     "owner",
@@ -20,6 +20,7 @@ const MODULES: [&str; 16] = [
     "queue",
     "cell",
     "broadcast",
+    "array",
     "lanes",
     "rwlock",
     "semaphore",

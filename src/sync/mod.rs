@@ -7,6 +7,7 @@
 #[cfg(not(allmende_loom))]
 pub mod event;
 pub mod eventcount;
+pub(crate) mod leases;
 #[cfg(all(test, allmende_loom))]
 pub(crate) mod model;
 #[cfg(not(allmende_loom))]

@@ -4,6 +4,7 @@
 
 mod eventcount;
 pub(crate) mod kernel;
+mod leases;
 mod lock;
 mod permits;
 mod rwlock;

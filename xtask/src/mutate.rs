@@ -20,6 +20,7 @@ const FILES: &[(&str, bool)] = &[
     ("src/sync/robust_rwlock.rs", true),
     ("src/sync/places.rs", true),
     ("src/sync/permits.rs", true),
+    ("src/sync/leases.rs", true),
     ("src/ring/core.rs", true),
     ("src/ring/records.rs", true),
     ("src/ring/lanes.rs", true),
