@@ -170,6 +170,7 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
         }
         Some(ObjectKind::Queue) => shared_of(region, object, crate::channel::queue::state),
         Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
+        Some(ObjectKind::Array) => shared_of(region, object, crate::channel::array::state),
         Some(ObjectKind::Broadcast) => {
             shared_of(region, object, |region, object| Some(crate::channel::broadcast::state(region, object)))
         }

@@ -72,6 +72,14 @@ fn cell() {
 }
 
 #[test]
+fn array() {
+    let lines = lines("array", &[]);
+    assert_eq!(lines[0], "100 steps; the heat is still the same: true");
+    assert_eq!(lines[1], "both halves are alike: true");
+    assert_eq!(lines[2], "while it is read, nobody writes");
+}
+
+#[test]
 fn broadcast() {
     let lines = lines("broadcast", &[]);
     for role in ["quick", "slow", "looker"] {

@@ -12,6 +12,7 @@ pub mod condvar;
 pub mod event;
 pub mod eventcount;
 pub(crate) mod flag;
+pub(crate) mod leases;
 #[cfg(all(test, allmende_loom))]
 pub(crate) mod model;
 #[cfg(not(allmende_loom))]

@@ -83,6 +83,11 @@ impl Random {
         Self(seed)
     }
 
+    /// Seeded anew, and says nothing: for children.
+    pub fn new_quiet() -> Self {
+        Self(entropy())
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(1);
         mix(self.0)
