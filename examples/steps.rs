@@ -24,7 +24,7 @@ fn main() -> Outcome {
     let region = Region::create().memfd("walk")?;
     let state = Mutex::create(&region, "state", &State { step: 0, positions: [0; WALKERS], told: 0 })?;
     let advanced = Condvar::create(&region, "advanced")?;
-    Barrier::create(&region, "barrier", WALKERS as u32)?;
+    Barrier::create(&region, "barrier", 3)?;
     let start = || Worker::same_binary("walker").region("walk", &region).start();
     let (victim, mut walkers) = (start()?, vec![start()?, start()?]);
 
