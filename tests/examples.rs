@@ -138,6 +138,14 @@ fn service() {
 }
 
 #[test]
+fn steps() {
+    let lines = lines("steps", &[]);
+    assert!(lines[0].contains("of 8 a walker was killed"), "{lines:?}");
+    assert_eq!(lines[1], "two walkers were told, and went on with a third");
+    assert_eq!(lines[2], "step 8 of 8: all stand at [80, 80, 80]");
+}
+
+#[test]
 fn topic() {
     let lines = lines("topic", &[]);
     assert!(lines.contains(&"recorded to the last frame: true".to_owned()), "{lines:?}");
