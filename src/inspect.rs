@@ -7,10 +7,10 @@ use crate::Region;
 use crate::atomic::Ordering;
 use crate::layout::owner::Owner;
 use crate::layout::spsc::{
-    CONSUMER, CONSUMER_EVENT, COUNTERS, DATA, HEAD, MESSAGES, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP,
+    CONSUMER, CONSUMER_EVENT, COUNTERS, DATA, MESSAGES, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP,
     bytes_length, record, role,
 };
-use crate::layout::{OBJECT_ALIGN, mutex};
+use crate::layout::{OBJECT_ALIGN, event, mutex};
 use crate::region::{Liveness, Object, ObjectInfo, ObjectKind};
 pub use crate::ring::counters::Counts;
 use crate::sync::eventcount::SLEEPERS;
@@ -60,6 +60,8 @@ pub struct EventState {
     pub set: bool,
     /// Whether somebody sleeps until it is set (or was killed asleep).
     pub waiters: bool,
+    /// Whether it lets one waiter go on for each set.
+    pub auto_reset: bool,
 }
 
 /// The state of a ring.
@@ -145,9 +147,11 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
             state.poisoned = word(mutex::POISONED) != 0;
             ObjectState::Mutex(state)
         }
-        Some(ObjectKind::Event) => {
-            ObjectState::Event(EventState { set: word(0) != 0, waiters: word(4) & SLEEPERS != 0 })
-        }
+        Some(ObjectKind::Event) => ObjectState::Event(EventState {
+            set: word(event::SET) != 0,
+            waiters: word(event::EVENT) & SLEEPERS != 0,
+            auto_reset: object.parameters[0] != 0,
+        }),
         Some(kind @ (ObjectKind::Spsc | ObjectKind::Bytes)) if object.length >= DATA => {
             let progress = progress(region, object, kind);
             let known = progress.ok();
@@ -166,8 +170,16 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
         }
         Some(ObjectKind::Queue) => shared_of(region, object, crate::channel::queue::state),
         Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
+        Some(ObjectKind::Broadcast) => {
+            shared_of(region, object, |region, object| Some(crate::channel::broadcast::state(region, object)))
+        }
         Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
         Some(ObjectKind::RwLock) => shared_of(region, object, crate::sync::rwlock::state),
+        Some(ObjectKind::Condvar) => {
+            shared_of(region, object, |region, object| Some(crate::sync::condvar::state(region, object)))
+        }
+        Some(ObjectKind::Barrier) => shared_of(region, object, crate::sync::barrier::state),
+        Some(ObjectKind::Once) => shared_of(region, object, crate::sync::once::state),
         Some(ObjectKind::Semaphore) => shared_of(region, object, crate::sync::semaphore::state),
         Some(ObjectKind::Service) => shared_of(region, object, crate::channel::service::state),
         Some(ObjectKind::Topic) => shared(crate::channel::topic::state(region, object)),
@@ -257,9 +269,8 @@ const IMPOSSIBLE: u64 = 1 << 62;
 
 /// How far a ring has come; what it has released, if the rest makes no sense.
 fn progress(region: &Region, object: &ObjectInfo, kind: ObjectKind) -> Result<Progress, u64> {
-    let at = if kind == ObjectKind::Spsc { RELEASED } else { HEAD };
     // Acquire: headers and stamps are read afterwards.
-    let released = || region.inner.memory.word64(object.offset + at).load(Ordering::Acquire);
+    let released = || region.inner.memory.word64(object.offset + RELEASED).load(Ordering::Acquire);
     let mut before = released();
     for _ in 0..LOOKS {
         if before >= IMPOSSIBLE {

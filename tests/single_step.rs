@@ -13,6 +13,8 @@
 #![allow(clippy::pedantic)]
 
 mod common;
+#[path = "single_step/queue.rs"]
+mod queue;
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -40,6 +42,11 @@ fn main() -> ExitCode {
             ("sending_bytes", sending_bytes),
             ("receiving_slots", receiving_slots),
             ("receiving_bytes", receiving_bytes),
+            ("sending_to_a_queue", queue::sending),
+            ("receiving_from_a_queue", queue::receiving),
+            ("closing_a_queue", queue::closing),
+            ("joining_and_leaving_a_queue", queue::joining_and_leaving),
+            ("sweeping_a_queue", queue::sweeping),
             ("taking_and_leaving_roles", taking_and_leaving_roles),
             ("setting_an_event", setting_an_event),
             ("answering_calls", service::answering),

@@ -186,6 +186,7 @@ pub(crate) struct Rings {
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
     pub(crate) cell: crate::cell::Ends,
+    pub(crate) broadcasts: crate::broadcast::Broadcasts,
     pub(crate) lanes: crate::lanes::Ends,
     pub(crate) service: Calls,
     pub(crate) topics: crate::topics::Topics,
@@ -207,8 +208,6 @@ pub(crate) mod task {
     pub(crate) const RTT_ASLEEP: u64 = 11;
     pub(crate) const FUTEX_ASLEEP: u64 = 12;
     pub(crate) const CELL_WRITE: u64 = 41;
-    pub(crate) const LANES_ONE: u64 = 13;
-    pub(crate) const LANES_MANY: u64 = 14;
     pub(crate) const SERVICE: u64 = 40;
 }
 
@@ -228,6 +227,7 @@ impl Rings {
             service: Calls::new(region, first)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
             cell: crate::cell::Ends::new(region, first)?,
+            broadcasts: crate::broadcast::Broadcasts::new(region, first)?,
             lanes: crate::lanes::Ends::new(region, first)?,
             topics: crate::topics::Topics::new(region, first)?,
         })
@@ -250,9 +250,13 @@ impl Rings {
             task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
             task::BATCHES_SMALL => return self.small_batches.receive_batches(count).map(Some),
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
-            task::LANES_ONE => return self.lanes.one.receive(count).map(Some),
-            task::LANES_MANY => return self.lanes.many.receive(count).map(Some),
-            _ => return self.topics.serve(task, count),
+            task if (800..900).contains(&task) => return self.broadcasts.serve(task, count),
+            _ => {
+                if let Some(answer) = self.lanes.serve(task, count)? {
+                    return Ok(Some(answer));
+                }
+                return self.topics.serve(task, count);
+            }
         }
         Ok(Some(0))
     }

@@ -15,21 +15,21 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::counters::raise;
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
-use super::records::{RecordConsumer, RecordProducer, Records, longest};
+use super::habit::{Habit, Stream};
+use super::mapped_records::{MappedRecords, Places};
+use super::records::{RecordConsumer, RecordProducer, Records, record_size};
 use super::roles::{End, Peer, Role, initialise};
-use super::waiting::{self, NoSpace};
+use super::waiting::{self, Look, NoSpace};
 use crate::Region;
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::Ordering;
 use crate::layout::counters::Counter;
-use crate::layout::spsc::{COUNTERS, DATA, HEAD, MAX_CAPACITY, MESSAGES, STAMP, TAKEN, bytes_length};
+use crate::layout::spsc::{COUNTERS, DATA, HEAD, MAX_CAPACITY, MESSAGES, TAKEN, bytes_length};
 use crate::region::{
     AccessError, Inner, Memory, NO_PARAMETERS, NamedError, Object, ObjectError, ObjectKind, ObjectSpec,
     region_of_its_own,
@@ -57,6 +57,9 @@ pub enum TrySendError {
     /// No room now, or nobody to receive it.
     #[error(transparent)]
     Push(#[from] TryPushError<()>),
+    /// Somebody has taken the lane away: see [`Lanes::revoke`](crate::Lanes::revoke).
+    #[error("this producer's lane was revoked; drop the producer and take another")]
+    Revoked,
 }
 
 /// Why a message was not sent, having waited.
@@ -69,6 +72,9 @@ pub enum SendError {
     /// No room in time, or nobody to receive it.
     #[error(transparent)]
     Push(#[from] PushError<()>),
+    /// Somebody has taken the lane away: see [`Lanes::revoke`](crate::Lanes::revoke).
+    #[error("this producer's lane was revoked; drop the producer and take another")]
+    Revoked,
 }
 
 /// A ring of variable-length messages in a region.
@@ -131,7 +137,7 @@ impl Ring {
 
     fn at(region: &Region, object: Object) -> Result<Self, ObjectError> {
         let inner = region.inner.clone();
-        let memory = Bytes::new(&inner.memory, &object).ok_or(AccessError::Corrupt)?;
+        let memory = mapped(&inner.memory, &object).ok_or(AccessError::Corrupt)?;
         Ok(Self { inner, object, memory })
     }
 
@@ -163,7 +169,8 @@ impl Ring {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
         let core = RecordConsumer::resume(&self.memory).ok_or(AccessError::Corrupt)?;
         role.counters().add(Counter::Redelivered, core.redelivered(&self.memory));
-        Ok(Consumer { core, memory: self.memory, role, wait: Wait::default() })
+        let stream = Stream::new(self.memory.capacity() / 64, self.memory.capacity());
+        Ok(Consumer { core, memory: self.memory, role, wait: Wait::default(), stream })
     }
 }
 
@@ -172,85 +179,43 @@ const SENT: usize = 0;
 /// and those that the consumer does.
 const RELEASED: usize = 1;
 
+/// Lines this many bytes ahead are taken from the producer: see [`Habit::Ahead`].
+pub(crate) const AHEAD: u64 = 2048;
+/// For longer messages that is not worth it.
+pub(crate) const LARGEST_TAKEN: u64 = 256;
+
 /// The mapped words and bytes of a ring. Valid as long as the `Inner` that lies beside it.
-#[derive(Debug, Clone, Copy)]
-struct Bytes {
-    /// The object's first byte.
-    base: NonNull<u8>,
-    mask: u64,
+type Bytes = MappedRecords<Layout>;
+
+/// Where its words lie: see [`crate::layout::spsc`].
+#[derive(Debug)]
+struct Layout;
+
+impl Places for Layout {
+    const HEAD: u64 = HEAD;
+    const RELEASED: u64 = crate::layout::spsc::RELEASED;
+    const TAKEN: u64 = TAKEN;
+    const HIGH_WATER: Option<u64> = Some(COUNTERS + 8 * Counter::HighWater as u64);
+    const DATA: u64 = DATA;
 }
 
-// SAFETY: a pointer to shared words and bytes without ties to a thread; whoever reads or writes
-// bytes has claimed them by the protocol.
-unsafe impl Send for Bytes {}
-// SAFETY: as above; through a shared reference only atomics are reached.
-unsafe impl Sync for Bytes {}
-
-impl Bytes {
-    /// `None` when the object is too short for what its directory entry says.
-    fn new(memory: &Memory, object: &Object) -> Option<Self> {
-        let needed = bytes_length(object.item_count)?;
-        if needed > object.length {
-            return None;
-        }
-        let base = memory.pointer(object.offset, needed, crate::layout::OBJECT_ALIGN)?;
-        Some(Self { base, mask: object.item_count - 1 })
+/// `None` when the object is too short for what its directory entry says.
+fn mapped(memory: &Memory, object: &Object) -> Option<Bytes> {
+    let needed = bytes_length(object.item_count)?;
+    if needed > object.length {
+        return None;
     }
-
-    #[allow(clippy::cast_possible_truncation)]
-    fn longest(&self) -> usize {
-        longest(self.mask + 1) as usize
-    }
-
-    /// Adds to the messages [`SENT`] or [`RELEASED`], which one end alone counts.
-    #[inline]
-    fn count_message(&self, which: usize, messages: u64) {
-        let word = self.word(MESSAGES[which]);
-        // Relaxed, both: a figure for people.
-        word.store(word.load(Ordering::Relaxed).wrapping_add(messages), Ordering::Relaxed);
-    }
-
-    #[inline]
-    #[allow(clippy::cast_possible_truncation)]
-    fn word(&self, offset: u64) -> &AtomicU64 {
-        // SAFETY: `new` checked that the object has DATA and all bytes; `offset` is that of a word in
-        // its head or of a masked position, a multiple of 8: so in bounds and aligned. The mapping
-        // lives as long as the `Inner` beside this. All reach these words as atomics of this width.
-        unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() }
-    }
-
-    /// The bytes of the record at `position`. It must not wrap: `claim` and `read` see to that.
-    #[inline]
-    #[allow(clippy::cast_possible_truncation)]
-    fn message(&self, (position, length): (u64, u64)) -> NonNull<[u8]> {
-        let offset = (DATA + (position & self.mask) + STAMP) as usize;
-        // SAFETY: header and bytes lie between the masked position and the end of the memory, which
-        // `new` checked; so the sum stays within the mapping.
-        let first = unsafe { self.base.add(offset) };
-        NonNull::slice_from_raw_parts(first, length as usize)
-    }
+    let base = memory.pointer(object.offset, needed, crate::layout::OBJECT_ALIGN)?;
+    // SAFETY: `pointer` answers for so many bytes, which are those of a ring of this capacity, a power of two.
+    Some(unsafe { Bytes::new(base, object.item_count) })
 }
 
-impl Records for Bytes {
-    #[inline]
-    fn capacity(&self) -> u64 {
-        self.mask + 1
-    }
-    #[inline]
-    fn header(&self, position: u64) -> &AtomicU64 {
-        self.word(DATA + (position & self.mask & !(STAMP - 1)))
-    }
-    #[inline]
-    fn head(&self) -> &AtomicU64 {
-        self.word(HEAD)
-    }
-    #[inline]
-    fn taken(&self) -> &AtomicU64 {
-        self.word(TAKEN)
-    }
-    fn note_used(&self, used: u64) {
-        raise(self.word(COUNTERS + 8 * Counter::HighWater as u64), used);
-    }
+/// Adds to the messages [`SENT`] or [`RELEASED`], which one end alone counts.
+#[inline]
+fn count_message(memory: &Bytes, which: usize, messages: u64) {
+    let word = memory.word(MESSAGES[which]);
+    // Relaxed, both: a figure for people.
+    word.store(word.load(Ordering::Relaxed).wrapping_add(messages), Ordering::Relaxed);
 }
 
 /// The sending end of a [`Ring`].
@@ -325,7 +290,7 @@ impl Producer {
                 Ok(position) => {
                     self.bytes_of(position, message.len()).copy_from_slice(message);
                     self.core.commit(&self.memory, message.len() as u64);
-                    self.memory.count_message(SENT, 1);
+                    count_message(&self.memory, SENT, 1);
                     sent += 1;
                 }
                 Err(TrySendError::Push(TryPushError::Full(()))) => break,
@@ -395,10 +360,14 @@ impl Producer {
         let position = match self.claim_position(length) {
             Ok(position) => position,
             Err(TrySendError::TooLarge(error)) => return Err(error.into()),
+            Err(TrySendError::Revoked) => return Err(SendError::Revoked),
             Err(TrySendError::Push(TryPushError::Full(()))) => {
                 let Self { core, memory, wait, role, .. } = self;
-                waiting::for_space(role, *wait, deadline, |_| core.claim(memory, length as u64))
-                    .map_err(|no_space| no_space.push(()))?
+                waiting::for_space(role, *wait, deadline, |look| match look {
+                    Look::Exact => core.claim(memory, length as u64),
+                    Look::Cheap => core.claim_published(memory, length as u64),
+                })
+                .map_err(|no_space| no_space.push(()))?
             }
             Err(TrySendError::Push(TryPushError::Disconnected(()))) => {
                 return Err(NoSpace::Left.push(()).into());
@@ -456,7 +425,7 @@ impl Claim<'_> {
     pub fn commit(self) {
         if !self.producer.role.forked() {
             self.producer.core.commit(&self.producer.memory, self.length as u64);
-            self.producer.memory.count_message(SENT, 1);
+            count_message(&self.producer.memory, SENT, 1);
             self.producer.look_for_sleepers();
         }
     }
@@ -490,6 +459,7 @@ pub struct Consumer {
     core: RecordConsumer,
     memory: Bytes,
     wait: Wait,
+    stream: Stream,
     role: Role,
 }
 
@@ -600,9 +570,10 @@ impl Consumer {
             return Err(AccessError::Forked.into());
         }
         loop {
-            let there = || self.something_there();
-            if !there() {
-                waiting::for_message(&self.role, self.wait, deadline, 0, there)?;
+            if !self.something_there() {
+                let pauses = self.stream.found_empty();
+                self.core.publish(&self.memory);
+                waiting::for_message(&self.role, self.wait, deadline, pauses, || self.something_there())?;
             }
             // What was there may have been padding alone, which is behind us now.
             if let Some(message) = self.lend()? {
@@ -621,6 +592,9 @@ impl Consumer {
             self.role.notify_peer();
         }
         if let Some(message) = next {
+            if message.1 <= LARGEST_TAKEN && self.stream.received() == Habit::Ahead {
+                self.memory.take_lines(message.0 + AHEAD, record_size(message.1));
+            }
             self.core.hand_out(&self.memory, message);
         }
         Ok(next)
@@ -629,8 +603,11 @@ impl Consumer {
     #[inline]
     fn release(&mut self, message: (u64, u64), messages: u64) {
         if !self.role.forked() {
+            if message.1 <= LARGEST_TAKEN && self.stream.habit() == Habit::Behind {
+                self.memory.drop_lines(message.0, record_size(message.1));
+            }
             self.core.release(&self.memory, message);
-            self.memory.count_message(RELEASED, messages);
+            count_message(&self.memory, RELEASED, messages);
             self.role.notify_peer();
         }
     }

@@ -10,19 +10,23 @@
 //! The algorithms (the `core` modules) know only atomics and a small backing trait, so that a model
 //! checker can run them over the heap.
 
+pub(crate) mod broadcast;
 #[cfg(not(allmende_loom))]
 pub mod bytes;
 #[cfg(not(allmende_loom))]
 pub(crate) mod cache;
 pub(crate) mod calls;
 pub(crate) mod cell;
+pub(crate) mod chains;
 pub(crate) mod core;
 pub mod counters;
 #[cfg(not(allmende_loom))]
 pub mod error;
 #[cfg(not(allmende_loom))]
-mod habit;
+pub(crate) mod habit;
 pub(crate) mod lanes;
+#[cfg(not(allmende_loom))]
+pub(crate) mod mapped_records;
 pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]
 mod model;

@@ -1,5 +1,6 @@
 //! Models: both rings and their roles, in every interleaving, with a kill at any step.
 
+mod broadcast;
 mod calls;
 mod cell;
 mod lanes;

@@ -87,7 +87,7 @@ pub(super) fn consumer_gone(role: &Role) -> Option<NoSpace> {
 
 /// How a waiting producer looks for space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// At what the consumer has released, exactly: takes a line that it writes at every message.
     Exact,
     /// At what it has published.
@@ -97,6 +97,25 @@ pub(super) enum Look {
 /// How many cheap looks a spinning producer makes for an exact one.
 const CHEAP_LOOKS: u32 = 64;
 
+/// One look after the other.
+pub(crate) struct Looks {
+    wait: Wait,
+    many: u32,
+}
+
+impl Looks {
+    pub(crate) fn new(wait: Wait) -> Self {
+        Self { wait, many: 0 }
+    }
+
+    pub(crate) fn next(&mut self) -> Look {
+        self.many = self.many.wrapping_add(1);
+        // Whoever is about to sleep must know for sure.
+        let exact = self.wait == Wait::Park || self.many.is_multiple_of(CHEAP_LOOKS);
+        if exact { Look::Exact } else { Look::Cheap }
+    }
+}
+
 /// Waits until `claim` succeeds, the consumer is gone, or the time is over.
 #[cold]
 pub(super) fn for_space(
@@ -105,14 +124,9 @@ pub(super) fn for_space(
     deadline: Option<Instant>,
     mut claim: impl FnMut(Look) -> Result<u64, NoSlot>,
 ) -> Result<u64, NoSpace> {
-    let mut looks = 0_u32;
-    let mut look = || {
-        looks = looks.wrapping_add(1);
-        // Whoever is about to sleep must know for sure.
-        if wait == Wait::Park || looks.is_multiple_of(CHEAP_LOOKS) { Look::Exact } else { Look::Cheap }
-    };
+    let mut looks = Looks::new(wait);
     let mut counted = false;
-    let mut condition = || match claim(look()) {
+    let mut condition = || match claim(looks.next()) {
         Ok(position) => Some(Ok(position)),
         Err(no_slot) => match meaning(role, no_slot) {
             NoSpace::Full => {

@@ -2,9 +2,13 @@
 //!
 //! Run with `RUSTFLAGS="--cfg allmende_loom" cargo test --release --lib loom_`.
 
+mod barrier;
+mod condvar;
 mod eventcount;
+mod flag;
 pub(crate) mod kernel;
 mod lock;
+mod once;
 mod permits;
 mod rwlock;
 mod wait_any;

@@ -40,7 +40,8 @@ struct Progress {
 
 fn progress(mapped: &Mapped, index: usize) -> Progress {
     let published = mapped.head(Head::Published).load(Ordering::Relaxed);
-    let tail = mapped.tail(index).load(Ordering::Relaxed);
+    let dropping = mapped.head(Head::Dropping).load(Ordering::Relaxed) & 1 << index != 0;
+    let tail = if dropping { mapped.tail(index).load(Ordering::Relaxed) } else { published };
     let queued = tail.wrapping_sub(mapped.cursor(index).load(Ordering::Relaxed) >> 1).min(mapped.depth());
     // Since the subscription exists, not its present subscriber.
     let evicted = mapped.evicted(index).load(Ordering::Relaxed);

@@ -1,0 +1,142 @@
+//! A ring of records where it lies in a region.
+
+// As in `habit`.
+#![allow(clippy::inline_always)]
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use super::cache;
+use super::counters::raise;
+use super::records::{Records, longest};
+use crate::atomic::AtomicU64;
+use crate::layout::spsc::STAMP;
+
+/// Bytes of a cache line.
+const LINE: u64 = 64;
+
+/// Where the words of a ring of records lie, from its first byte on; all of them before `DATA`.
+pub(crate) trait Places {
+    const HEAD: u64;
+    const RELEASED: u64;
+    const TAKEN: u64;
+    /// The producer's high-water mark, if it is to be kept.
+    const HIGH_WATER: Option<u64>;
+    /// The records.
+    const DATA: u64;
+}
+
+/// The mapped words and bytes of a ring. Valid as long as the `Inner` that its holder keeps.
+#[derive(Debug)]
+pub(crate) struct MappedRecords<P> {
+    /// The ring's first byte.
+    base: NonNull<u8>,
+    mask: u64,
+    _places: PhantomData<fn() -> P>,
+}
+
+impl<P> Clone for MappedRecords<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for MappedRecords<P> {}
+
+// SAFETY: a pointer to shared words and bytes without ties to a thread; whoever reads or writes bytes has claimed
+// them by the protocol.
+unsafe impl<P> Send for MappedRecords<P> {}
+// SAFETY: as above; through a shared reference only atomics are reached.
+unsafe impl<P> Sync for MappedRecords<P> {}
+
+#[allow(clippy::cast_possible_truncation)]
+impl<P: Places> MappedRecords<P> {
+    /// The ring at `base`.
+    ///
+    /// # Safety
+    /// From `base` on, `P::DATA + capacity` bytes are mapped, and aligned to 64 at the least; `capacity` is a power of
+    /// two of at least 64.
+    #[inline]
+    pub(crate) unsafe fn new(base: NonNull<u8>, capacity: u64) -> Self {
+        Self { base, mask: capacity - 1, _places: PhantomData }
+    }
+
+    /// Bytes of the longest message.
+    pub(crate) fn longest(&self) -> usize {
+        longest(self.mask + 1) as usize
+    }
+
+    /// A word before `P::DATA`, or of the records.
+    #[inline]
+    pub(crate) fn word(&self, offset: u64) -> &AtomicU64 {
+        debug_assert!(offset.is_multiple_of(8) && offset < P::DATA + self.mask + 1);
+        // SAFETY: whoever made this said that all is mapped up to the records' end; `offset` is that of a word in
+        // the head or of a masked position, a multiple of 8: so in bounds and aligned. All reach these words as
+        // atomics of this width.
+        unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// Takes the lines that begin in the `size` bytes from `position` on from the producer: see [`Habit::Ahead`].
+    ///
+    /// [`Habit::Ahead`]: super::habit::Habit::Ahead
+    #[inline(always)]
+    pub(crate) fn take_lines(&self, position: u64, size: u64) {
+        for at in (position.next_multiple_of(LINE)..position + size).step_by(LINE as usize) {
+            cache::take_line(self.at(at));
+        }
+    }
+
+    /// Throws the lines that end in the `size` bytes from `position` on out of the caches: see [`Habit::Behind`].
+    ///
+    /// [`Habit::Behind`]: super::habit::Habit::Behind
+    #[inline(always)]
+    pub(crate) fn drop_lines(&self, position: u64, size: u64) {
+        let end = (position + size) / LINE * LINE;
+        for at in (position / LINE * LINE..end).step_by(LINE as usize) {
+            cache::drop_line(self.at(at));
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, position: u64) -> *const u8 {
+        self.base.as_ptr().wrapping_add((P::DATA + (position & self.mask)) as usize)
+    }
+
+    /// The bytes of the record at `position`. It must not wrap: `claim` and `read` see to that.
+    #[inline]
+    pub(crate) fn message(&self, (position, length): (u64, u64)) -> NonNull<[u8]> {
+        let offset = (P::DATA + (position & self.mask) + STAMP) as usize;
+        // SAFETY: header and bytes lie between the masked position and the end of the memory, which is mapped; so
+        // the sum stays within the mapping.
+        let first = unsafe { self.base.add(offset) };
+        NonNull::slice_from_raw_parts(first, length as usize)
+    }
+}
+
+impl<P: Places> Records for MappedRecords<P> {
+    #[inline]
+    fn capacity(&self) -> u64 {
+        self.mask + 1
+    }
+    #[inline]
+    fn header(&self, position: u64) -> &AtomicU64 {
+        self.word(P::DATA + (position & self.mask & !(STAMP - 1)))
+    }
+    #[inline]
+    fn head(&self) -> &AtomicU64 {
+        self.word(P::HEAD)
+    }
+    #[inline]
+    fn released(&self) -> &AtomicU64 {
+        self.word(P::RELEASED)
+    }
+    #[inline]
+    fn taken(&self) -> &AtomicU64 {
+        self.word(P::TAKEN)
+    }
+    fn note_used(&self, used: u64) {
+        if let Some(at) = P::HIGH_WATER {
+            raise(self.word(at), used);
+        }
+    }
+}
