@@ -49,6 +49,11 @@ fn main() -> ExitCode {
             ("sweeping_a_queue", queue::sweeping),
             ("taking_and_leaving_roles", taking_and_leaving_roles),
             ("setting_an_event", setting_an_event),
+            ("answering_calls", service::answering),
+            ("answering_calls_in_parts", service::answering_in_parts),
+            ("asking_a_service", service::asking),
+            ("joining_and_leaving_a_service", service::joining_and_leaving),
+            ("sweeping_a_service", service::sweeping),
             ("attaching_and_detaching", attaching_and_detaching),
             ("sweeping", sweeping),
             ("creating_objects", creating_objects),
@@ -57,6 +62,9 @@ fn main() -> ExitCode {
         &[],
     )
 }
+
+#[path = "single_step/service.rs"]
+mod service;
 
 // ---------------------------------------------------------------------------------------------
 // The tracer

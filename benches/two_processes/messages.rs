@@ -209,6 +209,8 @@ pub(crate) mod task {
     pub(crate) const FUTEX_ASLEEP: u64 = 12;
     pub(crate) const CELL_WRITE: u64 = 41;
     pub(crate) const SERVICE: u64 = 40;
+    pub(crate) const SERVICE_PARTS: u64 = 42;
+    pub(crate) const SERVICE_BYTES: u64 = 43;
 }
 
 impl Rings {
@@ -243,7 +245,7 @@ impl Rings {
             task::RTT_LINE => self.line.pong(count)?,
             task::RTT_LARGE => self.large.pong_in_place(count)?,
             task::RTT_PARKED => self.parked.pong(count)?,
-            task::SERVICE => self.service.serve(count)?,
+            task::SERVICE | task::SERVICE_PARTS | task::SERVICE_BYTES => self.service.serve(task, count)?,
             task::RTT_ASLEEP => self.parked.pong_asleep(count)?,
             task::CELL_WRITE => self.cell.write_until_stopped()?,
             task::STREAM_SMALL => return self.small_stream.receive(count).map(Some),
