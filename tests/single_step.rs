@@ -13,6 +13,8 @@
 #![allow(clippy::pedantic)]
 
 mod common;
+#[path = "single_step/topic.rs"]
+mod topic;
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -40,6 +42,10 @@ fn main() -> ExitCode {
             ("sending_bytes", sending_bytes),
             ("receiving_slots", receiving_slots),
             ("receiving_bytes", receiving_bytes),
+            ("publishing_to_a_topic", topic::publishing),
+            ("receiving_from_a_topic", topic::receiving),
+            ("joining_and_leaving_a_topic", topic::joining_and_leaving),
+            ("sweeping_a_topic", topic::sweeping),
             ("taking_and_leaving_roles", taking_and_leaving_roles),
             ("setting_an_event", setting_an_event),
             ("attaching_and_detaching", attaching_and_detaching),
