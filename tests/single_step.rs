@@ -15,6 +15,8 @@
 mod common;
 #[path = "single_step/queue.rs"]
 mod queue;
+#[path = "single_step/topic.rs"]
+mod topic;
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -47,6 +49,10 @@ fn main() -> ExitCode {
             ("closing_a_queue", queue::closing),
             ("joining_and_leaving_a_queue", queue::joining_and_leaving),
             ("sweeping_a_queue", queue::sweeping),
+            ("publishing_to_a_topic", topic::publishing),
+            ("receiving_from_a_topic", topic::receiving),
+            ("joining_and_leaving_a_topic", topic::joining_and_leaving),
+            ("sweeping_a_topic", topic::sweeping),
             ("taking_and_leaving_roles", taking_and_leaving_roles),
             ("setting_an_event", setting_an_event),
             ("answering_calls", service::answering),
