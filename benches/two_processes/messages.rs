@@ -42,7 +42,7 @@ impl<const N: usize> Pair<N>
 where
     Message<N>: Payload,
 {
-    fn new(region: &Region, name: &str, slots: usize, first: bool, wait: Wait) -> Result<Self> {
+    pub(crate) fn new(region: &Region, name: &str, slots: usize, first: bool, wait: Wait) -> Result<Self> {
         let ring = |way| Ring::<Message<N>>::open_or_create(region, &format!("{name} {way}"), slots);
         let (there, back) = (ring("there")?, ring("back")?);
         let (to, from) = if first { (there, back) } else { (back, there) };
@@ -185,6 +185,7 @@ pub(crate) struct Rings {
     pub(crate) line_batches: Pair<LINE>,
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
+    pub(crate) adaptive: crate::adaptive::Ends,
     pub(crate) cell: crate::cell::Ends,
     pub(crate) lanes: crate::lanes::Ends,
     pub(crate) service: Calls,
@@ -227,6 +228,7 @@ impl Rings {
             large: Pair::new(region, "large", LARGE_SLOTS, first, spin)?,
             service: Calls::new(region, first)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
+            adaptive: crate::adaptive::Ends::new(region, trips, first)?,
             cell: crate::cell::Ends::new(region, first)?,
             lanes: crate::lanes::Ends::new(region, first)?,
             topics: crate::topics::Topics::new(region, first)?,
@@ -252,7 +254,12 @@ impl Rings {
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
             task::LANES_ONE => return self.lanes.one.receive(count).map(Some),
             task::LANES_MANY => return self.lanes.many.receive(count).map(Some),
-            _ => return self.topics.serve(task, count),
+            _ => {
+                return match self.adaptive.pong(task, count)? {
+                    None => self.topics.serve(task, count),
+                    answer => Ok(answer),
+                };
+            }
         }
         Ok(Some(0))
     }

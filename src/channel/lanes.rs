@@ -442,7 +442,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// How this end waits while its lane is full (default: [`Wait::Park`]).
+    /// How this end waits while its lane is full (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -681,7 +681,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// How this end waits while all lanes are empty (default: [`Wait::Park`]).
+    /// How this end waits while all lanes are empty (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;

@@ -1,7 +1,6 @@
 //! Waiting at either end of a ring, the same for slots and for records: for space, for a message,
 //! or for the news that the other end is gone.
 
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::core::NoSlot;
@@ -9,9 +8,9 @@ use super::error::{PopError, PushError, TryPopError, TryPushError};
 use super::roles::{Peer, Role};
 use crate::atomic::spin_hint;
 use crate::layout::counters::Counter;
-use crate::os::affinity;
 use crate::region::AccessError;
-use crate::sync::eventcount::AfterSlice;
+use crate::sync::eventcount::{AfterSlice, Sure};
+use crate::sync::patience::another_core;
 use crate::sync::wait::Wait;
 
 /// Why there is no space.
@@ -106,13 +105,13 @@ pub(super) fn for_space(
     mut claim: impl FnMut(Look) -> Result<u64, NoSlot>,
 ) -> Result<u64, NoSpace> {
     let mut looks = 0_u32;
-    let mut look = || {
+    let mut look = |sure| {
         looks = looks.wrapping_add(1);
         // Whoever is about to sleep must know for sure.
-        if wait == Wait::Park || looks.is_multiple_of(CHEAP_LOOKS) { Look::Exact } else { Look::Cheap }
+        if sure == Sure::Yes || looks.is_multiple_of(CHEAP_LOOKS) { Look::Exact } else { Look::Cheap }
     };
     let mut counted = false;
-    let mut condition = || match claim(look()) {
+    let mut condition = |sure| match claim(look(sure)) {
         Ok(position) => Some(Ok(position)),
         Err(no_slot) => match meaning(role, no_slot) {
             NoSpace::Full => {
@@ -127,7 +126,7 @@ pub(super) fn for_space(
     };
     loop {
         let event = role.own_event();
-        let found = event.wait_until(role.inner(), wait, deadline, &mut condition, || after_slice(role));
+        let found = event.wait_until_sure(role.inner(), wait, deadline, &mut condition, || after_slice(role));
         match found.unwrap_or_else(|| Err(NoSpace::of_peer(role.examine_peer()))) {
             // The consumer was gone, but a successor has come already.
             Err(NoSpace::Full) if !over(deadline) => {}
@@ -168,16 +167,9 @@ pub(crate) fn first_looks(wait: Wait) -> u32 {
     match wait {
         Wait::Spin => 256,
         // Two or three microseconds: about what going to sleep and being woken costs this end alone.
-        Wait::Park if another_core() => 100,
-        Wait::Park | Wait::Yield => 1,
+        Wait::Park | Wait::Adaptive if another_core() => 100,
+        Wait::Park | Wait::Adaptive | Wait::Yield => 1,
     }
-}
-
-/// Whether the other end can run while this one spins. (What this process is pinned to says nothing of
-/// that.)
-fn another_core() -> bool {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(affinity::online) > 1
 }
 
 /// After some `pauses`, waits until `ready`, the producer is gone and all is consumed, or the time is over.

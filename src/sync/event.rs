@@ -45,7 +45,7 @@ impl Event {
         let object = region.inner.open_or_create_object(&spec, |memory, object| {
             memory.word64(object.offset).store(0, Ordering::Relaxed);
         })?;
-        Ok(Self { inner: region.inner.clone(), object, strategy: Wait::Park })
+        Ok(Self { inner: region.inner.clone(), object, strategy: Wait::default() })
     }
 
     /// The event of that name, which must be there.
@@ -54,10 +54,10 @@ impl Event {
     /// See [`ObjectError`].
     pub fn open(region: &Region, name: &str) -> Result<Self, ObjectError> {
         let object = region.inner.open_object(&spec(name))?;
-        Ok(Self { inner: region.inner.clone(), object, strategy: Wait::Park })
+        Ok(Self { inner: region.inner.clone(), object, strategy: Wait::default() })
     }
 
-    /// How this handle waits (default: [`Wait::Park`]).
+    /// How this handle waits (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, strategy: Wait) -> Self {
         self.strategy = strategy;

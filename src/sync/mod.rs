@@ -11,6 +11,8 @@ pub mod eventcount;
 pub(crate) mod model;
 #[cfg(not(allmende_loom))]
 pub mod mutex;
+#[cfg(not(allmende_loom))]
+pub(crate) mod patience;
 pub(crate) mod permits;
 pub(crate) mod places;
 pub(crate) mod platform;

@@ -37,7 +37,7 @@ impl<Q: Payload, R: Payload> Client<Q, R> {
         Self { end, lane, wait: Wait::default(), busy: Cell::new(0) }
     }
 
-    /// How this client waits for answers (default: [`Wait::Park`]).
+    /// How this client waits for answers (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -312,7 +312,7 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
         let event = EventCount(end.lanes.lane_event(place.lane));
         let look = || match self.outcome() {
             // Whoever sleeps looks seldom: woken by a server's leaving, it is to see that.
-            None if client.wait == Wait::Park => self.no_server(),
+            None if matches!(client.wait, Wait::Park | Wait::Adaptive) => self.no_server(),
             outcome => outcome,
         };
         let after_slice = || match end.examine() {

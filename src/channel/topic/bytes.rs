@@ -134,7 +134,7 @@ pub struct BytePublisher {
 }
 
 impl BytePublisher {
-    /// How this end waits for room, or for a block (default: [`Wait::Park`]).
+    /// How this end waits for room, or for a block (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.raw.wait = wait;
@@ -299,7 +299,7 @@ pub struct ByteSubscriber {
 }
 
 impl ByteSubscriber {
-    /// How this end waits for a message (default: [`Wait::Park`]).
+    /// How this end waits for a message (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.raw.wait = wait;

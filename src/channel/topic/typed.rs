@@ -133,7 +133,7 @@ pub struct Publisher<T: Payload> {
 }
 
 impl<T: Payload> Publisher<T> {
-    /// How this end waits for room, or for a block (default: [`Wait::Park`]).
+    /// How this end waits for room, or for a block (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.raw.wait = wait;
@@ -366,7 +366,7 @@ pub struct Subscriber<T: Payload> {
 }
 
 impl<T: Payload> Subscriber<T> {
-    /// How this end waits for a message (default: [`Wait::Park`]).
+    /// How this end waits for a message (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.raw.wait = wait;
