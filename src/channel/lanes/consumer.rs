@@ -37,7 +37,7 @@ impl Consumer {
         Self { merge, assembled, stream, wait: Wait::default(), seat }
     }
 
-    /// How this end waits while all lanes are empty (default: [`Wait::Park`]).
+    /// How this end waits while all lanes are empty (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
