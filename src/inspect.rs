@@ -7,7 +7,7 @@ use crate::Region;
 use crate::atomic::Ordering;
 use crate::layout::owner::Owner;
 use crate::layout::spsc::{
-    CONSUMER, CONSUMER_EVENT, COUNTERS, DATA, HEAD, MESSAGES, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP,
+    CONSUMER, CONSUMER_EVENT, COUNTERS, DATA, MESSAGES, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP,
     bytes_length, record, role,
 };
 use crate::layout::{OBJECT_ALIGN, event, mutex};
@@ -168,36 +168,34 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
                 consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
-        Some(ObjectKind::Queue) => shared_of(region, object, crate::channel::queue::state),
-        Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
+        Some(ObjectKind::Queue) => shared(region, object, crate::channel::queue::state),
+        Some(ObjectKind::Cell) => shared(region, object, crate::channel::cell::state),
+        Some(ObjectKind::Array) => shared(region, object, crate::channel::array::state),
         Some(ObjectKind::Broadcast) => {
-            shared_of(region, object, |region, object| Some(crate::channel::broadcast::state(region, object)))
+            shared(region, object, |region, object| Some(crate::channel::broadcast::state(region, object)))
         }
-        Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
-        Some(ObjectKind::RwLock) => shared_of(region, object, crate::sync::rwlock::state),
+        Some(ObjectKind::Lanes) => shared(region, object, crate::channel::lanes::state),
+        Some(ObjectKind::RwLock) => shared(region, object, crate::sync::rwlock::state),
         Some(ObjectKind::Condvar) => {
-            shared_of(region, object, |region, object| Some(crate::sync::condvar::state(region, object)))
+            shared(region, object, |region, object| Some(crate::sync::condvar::state(region, object)))
         }
-        Some(ObjectKind::Barrier) => shared_of(region, object, crate::sync::barrier::state),
-        Some(ObjectKind::Once) => shared_of(region, object, crate::sync::once::state),
-        Some(ObjectKind::Semaphore) => shared_of(region, object, crate::sync::semaphore::state),
-        Some(ObjectKind::Service) => shared_of(region, object, crate::channel::service::state),
-        Some(ObjectKind::Topic) => shared(crate::channel::topic::state(region, object)),
+        Some(ObjectKind::Barrier) => shared(region, object, crate::sync::barrier::state),
+        Some(ObjectKind::Once) => shared(region, object, crate::sync::once::state),
+        Some(ObjectKind::Semaphore) => shared(region, object, crate::sync::semaphore::state),
+        Some(ObjectKind::Service) => shared(region, object, crate::channel::service::state),
+        Some(ObjectKind::Topic) => shared(region, object, crate::channel::topic::state),
         _ => ObjectState::Unknown,
     }
 }
 
-fn shared(state: Option<SharedState>) -> ObjectState {
-    state.map_or(ObjectState::Unknown, ObjectState::Shared)
-}
-
 /// The state of an object of which its own module knows.
-fn shared_of(
+fn shared(
     region: &Region,
     object: &ObjectInfo,
     state: impl FnOnce(&Region, &Object) -> Option<SharedState>,
 ) -> ObjectState {
-    shared(Object::of_info(&region.inner.memory, object).and_then(|object| state(region, &object)))
+    let object = Object::of_info(&region.inner.memory, object);
+    object.and_then(|object| state(region, &object)).map_or(ObjectState::Unknown, ObjectState::Shared)
 }
 
 /// The state of the mutex of that name; `None` where there is none.
@@ -269,9 +267,8 @@ const IMPOSSIBLE: u64 = 1 << 62;
 
 /// How far a ring has come; what it has released, if the rest makes no sense.
 fn progress(region: &Region, object: &ObjectInfo, kind: ObjectKind) -> Result<Progress, u64> {
-    let at = if kind == ObjectKind::Spsc { RELEASED } else { HEAD };
     // Acquire: headers and stamps are read afterwards.
-    let released = || region.inner.memory.word64(object.offset + at).load(Ordering::Acquire);
+    let released = || region.inner.memory.word64(object.offset + RELEASED).load(Ordering::Acquire);
     let mut before = released();
     for _ in 0..LOOKS {
         if before >= IMPOSSIBLE {

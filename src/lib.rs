@@ -71,7 +71,8 @@ pub mod worker;
 pub use allmende_derive::payload;
 #[cfg(not(allmende_loom))]
 pub use channel::{
-    broadcast::Broadcast, cell::Cell, lanes::Lanes, queue::Queue, service::Service, topic, topic::Topic,
+    array::Array, broadcast::Broadcast, cell::Cell, lanes::Lanes, queue::Queue, service::Service, topic,
+    topic::Topic,
 };
 #[cfg(not(allmende_loom))]
 pub use payload::Payload;

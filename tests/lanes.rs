@@ -414,9 +414,9 @@ fn a_damaged_lane_is_corrupt_and_the_others_go_on() {
     // Whoever takes the lane over is told.
     drop(one);
     refused!(lanes.producer(), JoinError::Access(AccessError::Corrupt));
-    // A head that nobody writes.
+    // A position that nobody writes.
     drop(consumer);
-    common::poke(&region, records(&region, 1) - 384, 3);
+    common::poke(&region, records(&region, 1) - 384 + 64, 3);
     refused!(lanes.consumer(), RoleError::Access(AccessError::Corrupt));
     assert!(error(other.push(&[0; 8])).to_string().contains("consumer"));
 }

@@ -8,7 +8,7 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 21] = [
     "mod",
     "header",
     "owner",
@@ -20,6 +20,7 @@ const MODULES: [&str; 20] = [
     "queue",
     "cell",
     "broadcast",
+    "array",
     "lanes",
     "rwlock",
     "condvar",

@@ -286,6 +286,7 @@ fn all_figures() -> impl Iterator<Item = &'static Figure> {
     FIGURES
         .iter()
         .chain(&queues::FIGURES)
+        .chain(&crate::adaptive::FIGURES)
         .chain(&crate::cell::FIGURES)
         .chain(&crate::broadcast::FIGURES)
         .chain(&crate::lanes::FIGURES)
@@ -388,7 +389,7 @@ impl Measured {
 /// Where a message is lost or garbled: a figure of that would say nothing.
 pub fn measure(options: &Options) -> Result<Vec<Measured>> {
     let Options { slots, cores, .. } = *options;
-    let region = Region::create().size(64 << 20).memfd("two_processes")?;
+    let region = Region::create().size(64 << 20).objects(256).memfd("two_processes")?;
     let shared = Shared::create(&region)?;
     let rings = Rings::new(&region, slots, true)?;
     let queues = Queues::new(&region, true, cores)?;

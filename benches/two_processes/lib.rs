@@ -3,6 +3,7 @@
 //! `cargo bench --bench two_processes` prints the figures, `allmende bench` shows them beside its rows. The method is
 //! that of `docs/measuring.md`; the figures of each channel stand in a file of its own.
 
+mod adaptive;
 mod broadcast;
 mod cell;
 mod control;

@@ -42,7 +42,7 @@ impl<const N: usize> Pair<N>
 where
     Message<N>: Payload,
 {
-    fn new(region: &Region, name: &str, slots: usize, first: bool, wait: Wait) -> Result<Self> {
+    pub(crate) fn new(region: &Region, name: &str, slots: usize, first: bool, wait: Wait) -> Result<Self> {
         let ring = |way| Ring::<Message<N>>::open_or_create(region, &format!("{name} {way}"), slots);
         let (there, back) = (ring("there")?, ring("back")?);
         let (to, from) = if first { (there, back) } else { (back, there) };
@@ -185,6 +185,7 @@ pub(crate) struct Rings {
     pub(crate) line_batches: Pair<LINE>,
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
+    pub(crate) adaptive: crate::adaptive::Ends,
     pub(crate) cell: crate::cell::Ends,
     pub(crate) broadcasts: crate::broadcast::Broadcasts,
     pub(crate) lanes: crate::lanes::Ends,
@@ -210,6 +211,8 @@ pub(crate) mod task {
     pub(crate) const FUTEX_ASLEEP: u64 = 12;
     pub(crate) const CELL_WRITE: u64 = 41;
     pub(crate) const SERVICE: u64 = 40;
+    pub(crate) const SERVICE_PARTS: u64 = 42;
+    pub(crate) const SERVICE_BYTES: u64 = 43;
 }
 
 impl Rings {
@@ -227,6 +230,7 @@ impl Rings {
             large: Pair::new(region, "large", LARGE_SLOTS, first, spin)?,
             service: Calls::new(region, first)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
+            adaptive: crate::adaptive::Ends::new(region, trips, first)?,
             cell: crate::cell::Ends::new(region, first)?,
             broadcasts: crate::broadcast::Broadcasts::new(region, first)?,
             lanes: crate::lanes::Ends::new(region, first)?,
@@ -245,7 +249,7 @@ impl Rings {
             task::RTT_LINE => self.line.pong(count)?,
             task::RTT_LARGE => self.large.pong_in_place(count)?,
             task::RTT_PARKED => self.parked.pong(count)?,
-            task::SERVICE => self.service.serve(count)?,
+            task::SERVICE | task::SERVICE_PARTS | task::SERVICE_BYTES => self.service.serve(task, count)?,
             task::RTT_ASLEEP => self.parked.pong_asleep(count)?,
             task::CELL_WRITE => self.cell.write_until_stopped()?,
             task::STREAM_SMALL => return self.small_stream.receive(count).map(Some),
@@ -257,7 +261,10 @@ impl Rings {
                 if let Some(answer) = self.lanes.serve(task, count)? {
                     return Ok(Some(answer));
                 }
-                return self.topics.serve(task, count);
+                return match self.adaptive.pong(task, count)? {
+                    None => self.topics.serve(task, count),
+                    answer => Ok(answer),
+                };
             }
         }
         Ok(Some(0))

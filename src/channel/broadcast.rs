@@ -243,6 +243,11 @@ impl From<Nothing> for TryReceiveError {
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
+/// While it writes one slot, the producer asks for that so many further on: readers have had the line, and to get it
+/// back takes as long as several messages.
+const AHEAD: u64 = 16;
+/// Of larger messages the first lines only.
+const MOST_LINES: usize = 4;
 
 /// The mapped words and slots of a broadcast. Valid as long as the `Inner` that lies beside it.
 struct Slots<T> {
@@ -301,6 +306,16 @@ impl<T> Slots<T> {
     #[inline]
     fn slot(&self, position: u64) -> u64 {
         SLOTS + (position & self.mask) * Self::STRIDE
+    }
+
+    /// Asks for the lines of a slot, to be written: see [`AHEAD`].
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)]
+    fn will_write(&self, position: u64) {
+        let slot = self.at(self.slot(position)).as_ptr().cast::<u8>();
+        for line in (0..Self::STRIDE as usize).step_by(LINE).take(MOST_LINES) {
+            cache::take_line(slot.wrapping_add(line));
+        }
     }
 
     /// Asks for the slot's second line, if it has one: to be said with every look at the stamp, so that both lines
@@ -386,6 +401,7 @@ impl<T: Payload> Producer<T> {
     #[inline]
     pub fn push(&mut self, message: T) -> Result<(), AccessError> {
         self.end.check()?;
+        self.slots.will_write(self.core.position() + AHEAD);
         self.core.push(&self.slots, message.as_bytes());
         self.end.notify(self.slots.event());
         Ok(())
@@ -398,6 +414,7 @@ impl<T: Payload> Producer<T> {
     pub fn push_slice(&mut self, messages: &[T]) -> Result<(), AccessError> {
         self.end.check()?;
         for message in messages {
+            self.slots.will_write(self.core.position() + AHEAD);
             self.core.push(&self.slots, message.as_bytes());
         }
         self.end.notify(self.slots.event());
@@ -435,7 +452,7 @@ pub struct Reader<T: Payload> {
 }
 
 impl<T: Payload> Reader<T> {
-    /// How this end waits (default: [`Wait::Park`]; [`Wait::Yield`] where the attachment is read-only, which
+    /// How this end waits (default: [`Wait::Adaptive`]; [`Wait::Yield`] where the attachment is read-only, which
     /// cannot park).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
@@ -563,7 +580,7 @@ impl<T: Payload> Reader<T> {
         if self.guard.forked() {
             return Err(AccessError::Forked.into());
         }
-        if !self.writes && self.wait == Wait::Park {
+        if !self.writes && matches!(self.wait, Wait::Park | Wait::Adaptive) {
             return Err(AccessError::ReadOnly.into());
         }
         let mut looks = first_looks(self.wait);

@@ -33,21 +33,23 @@
 mod consumer;
 mod error;
 mod mapped;
+mod options;
 mod producer;
 mod seat;
 mod state;
 
 pub use consumer::{Consumer, Loan};
 pub use error::JoinError;
+pub use options::LanesOptions;
 pub use producer::{Claim, Producer};
 pub(crate) use state::state;
 
 use crate::Region;
 use crate::atomic::Ordering;
-use crate::layout::lanes::{LANES, MAX_LANES, lane, length, stride};
+use crate::layout::lanes::{LANES, lane, stride};
 use crate::layout::owner::Owner;
-use crate::layout::spsc::{MAX_CAPACITY, STAMP};
-use crate::region::{AccessError, Memory, Object, ObjectError, ObjectKind, ObjectSpec, Parameter};
+use crate::layout::spsc::STAMP;
+use crate::region::{AccessError, Memory, NamedError, Object, ObjectError, ObjectSpec};
 use crate::ring::error::RoleError;
 use crate::ring::lanes::{self as algorithm, Lanes as _, Merge};
 use crate::ring::records::RecordProducer;
@@ -64,6 +66,22 @@ pub struct Lanes {
 }
 
 impl Lanes {
+    /// Starts describing lanes that are not as by default.
+    ///
+    /// ```
+    /// use allmende::{Lanes, Region};
+    /// let region = Region::create().memfd("example")?;
+    /// let lanes = Lanes::options().chained(1 << 20).create(&region, "pictures", 2, 1 << 12)?;
+    /// let (mut producer, mut consumer) = (lanes.producer()?, lanes.consumer()?);
+    /// let sender = std::thread::spawn(move || producer.push(&[7; 100_000]));
+    /// assert_eq!(*consumer.receive()?, [7; 100_000]);
+    /// # sender.join().unwrap()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn options() -> LanesOptions {
+        LanesOptions::default()
+    }
+
     /// The lanes of that name in `region`, made where there are none: `lanes` of them (1 to 64), `capacity` bytes
     /// each (rounded up to a power of two, 64 at the least). A message takes its length, rounded up to 8, and 8 bytes
     /// more; the longest has half the capacity less 8.
@@ -76,8 +94,26 @@ impl Lanes {
         lanes: usize,
         capacity: usize,
     ) -> Result<Self, ObjectError> {
-        let object = region.inner.open_or_create_object(&spec(name, lanes, capacity)?, initialise)?;
-        Self::at(region, object)
+        Self::options().open_or_create(region, name, lanes, capacity)
+    }
+
+    /// The lanes of that name in the user's namespace, in a region of their own; made where there are none. Whoever of
+    /// this user asks for the same name gets the same lanes.
+    ///
+    /// ```
+    /// use allmende::Lanes;
+    /// # let name = format!("doc-lanes-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let mut producer = Lanes::named(name, 8, 1 << 12)?.producer()?;
+    /// producer.push(b"hello")?;
+    /// assert_eq!(&*Lanes::named(name, 8, 1 << 12)?.consumer()?.receive()?, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str, lanes: usize, capacity: usize) -> Result<Self, NamedError> {
+        Self::options().named(name, lanes, capacity)
     }
 
     /// New lanes; there must be nothing of that name.
@@ -85,8 +121,7 @@ impl Lanes {
     /// # Errors
     /// See [`ObjectError`].
     pub fn create(region: &Region, name: &str, lanes: usize, capacity: usize) -> Result<Self, ObjectError> {
-        let object = region.inner.create_object(&spec(name, lanes, capacity)?, initialise)?;
-        Self::at(region, object)
+        Self::options().create(region, name, lanes, capacity)
     }
 
     /// The lanes of that name, which must be there, however many and large.
@@ -94,8 +129,8 @@ impl Lanes {
     /// # Errors
     /// See [`ObjectError`].
     pub fn open(region: &Region, name: &str) -> Result<Self, ObjectError> {
-        let object = region.inner.open_object(&ObjectSpec { item_count: 0, ..spec(name, 1, 64)? })?;
-        Self::at(region, object)
+        let any = Self::options().spec(name, 1, 64)?;
+        Self::at(region, region.inner.open_object(&ObjectSpec { item_count: 0, ..any })?)
     }
 
     fn at(region: &Region, object: Object) -> Result<Self, ObjectError> {
@@ -115,9 +150,43 @@ impl Lanes {
         self.shared.memory.capacity
     }
 
-    /// Bytes of the longest message.
+    /// Bytes of the longest message that can be claimed: half a lane, less 8.
     pub fn max_message(&self) -> usize {
         self.shared.memory.longest()
+    }
+
+    /// Bytes of the longest message that can be pushed, in parts if need be.
+    pub fn max_chained(&self) -> usize {
+        self.shared.memory.longest_pushed()
+    }
+
+    /// Takes the lane from its producer by force, though it may live: for one that hangs, or was leaked. `false`: the
+    /// lane has none.
+    ///
+    /// What that producer has committed is received (and what it is just committing may be); its next call answers
+    /// [`Revoked`](TrySendError::Revoked). To the consumer it counts as one that has left. The lane is nobody else's
+    /// before the producer is dropped, or dies: it may still be writing there.
+    ///
+    /// ```
+    /// use allmende::{Lanes, Region};
+    /// let region = Region::create().memfd("example")?;
+    /// let lanes = Lanes::create(&region, "log", 2, 1 << 12)?;
+    /// let mut consumer = lanes.consumer()?;
+    /// std::mem::forget(lanes.producer()?);
+    /// assert!(lanes.revoke(0)?);
+    /// assert!(consumer.receive().is_err(), "nobody is there to wait for");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`AccessError`] for a read-only or forked handle.
+    ///
+    /// # Panics
+    /// When there is no lane of this number.
+    pub fn revoke(&self, lane: usize) -> Result<bool, AccessError> {
+        self.shared.inner.check_access()?;
+        assert!(lane < self.lanes(), "there are {} lanes", self.lanes());
+        Ok(algorithm::revoke(&self.shared.memory, lane, wake_all))
     }
 
     /// Takes a lane that has no producer, and goes on in it where its last one stopped.
@@ -135,8 +204,8 @@ impl Lanes {
             algorithm::join(words, me)
         });
         let lane = joined.ok_or(JoinError::TooManyProducers { lanes: words.lanes })?;
-        let seat = ProducerSeat { shared, lane };
-        let core = RecordProducer::resume(&seat.lane()).ok_or(AccessError::Corrupt)?;
+        let seat = ProducerSeat::new(shared, lane, me);
+        let core = RecordProducer::resume(&seat.records).ok_or(AccessError::Corrupt)?;
         Ok(Producer { core, wait: Wait::default(), seat })
     }
 
@@ -156,32 +225,8 @@ impl Lanes {
         )?;
         let seat = ConsumerSeat { shared };
         let merge = Merge::resume(&seat.shared.memory).ok_or(AccessError::Corrupt)?;
-        Ok(Consumer { merge, wait: Wait::default(), seat })
+        Ok(Consumer::new(merge, seat))
     }
-}
-
-fn spec(name: &str, lanes: usize, capacity: usize) -> Result<ObjectSpec<'_>, ObjectError> {
-    let problem = |problem| ObjectError::InvalidSize { count: lanes as u64, size: capacity as u64, problem };
-    let count = u32::try_from(lanes)
-        .ok()
-        .filter(|_| (1..=MAX_LANES).contains(&lanes))
-        .ok_or_else(|| problem("choose between 1 and 64 lanes"))?;
-    let bytes = (capacity as u64)
-        .checked_next_power_of_two()
-        .filter(|&bytes| capacity > 0 && bytes <= MAX_CAPACITY)
-        .ok_or_else(|| problem("choose a lane of 1 to 2^40 bytes"))?
-        .max(64);
-    let none = Parameter("", 0);
-    Ok(ObjectSpec {
-        name,
-        kind: ObjectKind::Lanes,
-        length: length(count.into(), bytes).ok_or_else(|| problem("it is too large"))?,
-        fingerprint: 0,
-        type_name: "byte lanes",
-        item_size: 1,
-        item_count: bytes,
-        parameters: [Parameter("number of lanes", count), none, none, none],
-    })
 }
 
 /// Nobody there, nothing sent.

@@ -70,6 +70,8 @@ pub enum ObjectKind {
     Queue = 5,
     /// One value, of which the latest counts.
     Cell = 10,
+    /// An array of several dimensions, lent out in parts.
+    Array = 11,
     /// A broadcast: one producer, any number of readers, none of whom holds it up.
     Broadcast = 8,
     /// Lanes of variable-length messages, many producers and one consumer.
@@ -100,6 +102,7 @@ impl ObjectKind {
             4 => Self::Bytes,
             5 => Self::Queue,
             10 => Self::Cell,
+            11 => Self::Array,
             8 => Self::Broadcast,
             6 => Self::Lanes,
             12 => Self::RwLock,
@@ -122,6 +125,7 @@ impl ObjectKind {
             Self::Bytes => "byte ring",
             Self::Queue => "queue",
             Self::Cell => "cell",
+            Self::Array => "array",
             Self::Broadcast => "broadcast",
             Self::Lanes => "lanes",
             Self::RwLock => "rwlock",

@@ -13,21 +13,25 @@
 //! | 640 | n | the lanes, one behind the other | | |
 //!
 //! The directory entry's `item_count` is the capacity of a lane in bytes, a power of two; its first parameter is the
-//! number of lanes. A lane is a ring of records, as the ring of bytes is, with 384 bytes before them:
+//! number of lanes, its second the most bytes of a message in parts (0: there are none). A lane is a ring of records, as
+//! the ring of bytes is, with 384 bytes before them:
 //!
 //! | offset | size | field | writer | ordering |
 //! | --- | --- | --- | --- | --- |
-//! | 0 | 8 | `head`: the position up to which all is released | consumer | Release, read by Acquire |
+//! | 0 | 8 | `head`: the position up to which all is released, published now and then | consumer | Release, read by Acquire |
 //! | 8 | 56 | reserved, zero | – | – |
-//! | 64 | 8 | `taken`: the position up to which loans were handed out | consumer | Relaxed |
-//! | 72 | 24 | a tally: a position in the last message that it counts; messages and bytes released | consumer | Relaxed, before `head` |
-//! | 96 | 24 | another | consumer | Relaxed, before `head` |
-//! | 120 | 136 | reserved, zero | – | – |
+//! | 64 | 8 | `released`: the same, exactly | consumer | Release, read by Acquire |
+//! | 72 | 8 | `taken`: the position up to which loans were handed out | consumer | Relaxed |
+//! | 80 | 48 | reserved, zero | – | – |
+//! | 128 | 40 | a tally: the position up to which it counts; messages and bytes received; chains lost and aborted | consumer | Relaxed, before `released` |
+//! | 168 | 24 | reserved, zero | – | – |
+//! | 192 | 40 | another | consumer | Relaxed, before `released` |
+//! | 232 | 24 | reserved, zero | – | – |
 //! | 256 | 4 | eventcount on which the lane's producer sleeps | producer, consumer | see `sync::eventcount` |
 //! | 260 | 124 | reserved, zero | – | – |
 //! | 384 | n | records | the lane's producer | Release, read by Acquire |
 //!
-//! The tallies are written in turn, and the one that counts is that with the greatest position that `head` has
+//! The tallies are written in turn, and the one that counts is that with the greatest position that `released` has
 //! reached: so a consumer that is killed between the two words has counted nothing twice, and nothing too little.
 
 /// Offset of the consumer's role.
@@ -49,10 +53,12 @@ pub const MAX_LANES: usize = 64;
 pub mod lane {
     /// Offset of `head`.
     pub const HEAD: u64 = 0;
+    /// Offset of `released`.
+    pub const RELEASED: u64 = 64;
     /// Offset of `taken`.
-    pub const TAKEN: u64 = 64;
-    /// Offset of the two tallies.
-    pub const TALLIES: u64 = 72;
+    pub const TAKEN: u64 = 72;
+    /// Offsets of the two tallies.
+    pub const TALLIES: [u64; 2] = [128, 192];
     /// Offset of the eventcount on which the lane's producer sleeps.
     pub const PRODUCER_EVENT: u64 = 256;
     /// Offset of the records.
@@ -60,7 +66,6 @@ pub mod lane {
 }
 
 const _: () = assert!(PRODUCERS + 4 * MAX_LANES as u64 == LANES);
-const _: () = assert!(lane::TALLIES + 2 * 3 * 8 <= 128, "on the consumer's own lines");
 
 /// Bytes from one lane to the next; `None` for a capacity that no lane has.
 pub const fn stride(capacity: u64) -> Option<u64> {

@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod array;
 pub mod barrier;
 pub mod broadcast;
 pub mod cell;

@@ -26,7 +26,7 @@
 //!             └───────────┴───────────────────────────┘
 //!   a record:  0          8                 multiple of 8
 //!             ┌───────────┬─────────────────┐
-//!             │ header    │ bytes           │   header = [committed:1][padding:1][0:30][length:32]
+//!             │ header    │ bytes           │   header = [committed:1][padding:1][continues:1][0:1][rest:28][length:32]
 //!             └───────────┴─────────────────┘
 //! ```
 //!
@@ -71,6 +71,8 @@ pub mod role {
     pub const LEFT: u32 = 1 << 30;
     /// Its last holder died; nobody has it.
     pub const DIED: u32 = 2 << 30;
+    /// Whom the other bits name was told to leave; the role is its own until it does, or dies.
+    pub const REVOKED: u32 = 3 << 30;
 }
 
 /// Bits of a record's header.
@@ -79,6 +81,12 @@ pub mod record {
     pub const COMMITTED: u64 = 1 << 63;
     /// There is nothing in it: go on behind it.
     pub const PADDING: u64 = 1 << 62;
+    /// It goes on where the record before it stopped.
+    pub const CONTINUES: u64 = 1 << 61;
+    /// How many records of the same message follow; all ones: the message was given up.
+    pub const REST: u64 = ((1 << 28) - 1) << REST_SHIFT;
+    /// Where they stand.
+    pub const REST_SHIFT: u32 = 32;
     /// The length of its bytes.
     pub const LENGTH: u64 = u32::MAX as u64;
 }

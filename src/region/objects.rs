@@ -87,6 +87,7 @@ impl Object {
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
             ObjectKind::Queue => crate::channel::queue::sweep(memory, self, dead),
             ObjectKind::Cell => crate::channel::cell::sweep(memory, self, dead),
+            ObjectKind::Array => crate::channel::array::sweep(memory, self, dead),
             ObjectKind::Broadcast => crate::channel::broadcast::sweep(memory, self, dead),
             ObjectKind::Lanes => crate::channel::lanes::sweep(memory, self, dead),
             ObjectKind::RwLock => crate::sync::rwlock::sweep(memory, self, dead),
@@ -158,6 +159,9 @@ fn minimum_length(object: &Object) -> Option<u64> {
             crate::layout::queue::length(object.item_size, object.item_count, object.parameters)
         }
         ObjectKind::Cell => crate::layout::cell::length(object.item_size, object.item_count),
+        ObjectKind::Array => {
+            crate::layout::array::length(object.item_size, object.item_count, object.parameters[0].into())
+        }
         ObjectKind::Broadcast => crate::layout::broadcast::length(object.item_size, object.item_count),
         ObjectKind::Lanes => crate::layout::lanes::length(object.parameters[0].into(), object.item_count),
         ObjectKind::RwLock => crate::layout::rwlock::length(object.item_size),

@@ -21,10 +21,11 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
+use super::habit::{Habit, Stream};
 use super::mapped_records::{MappedRecords, Places};
-use super::records::{RecordConsumer, RecordProducer, Records};
+use super::records::{RecordConsumer, RecordProducer, Records, record_size};
 use super::roles::{End, Peer, Role, initialise};
-use super::waiting::{self, NoSpace};
+use super::waiting::{self, Look, NoSpace};
 use crate::Region;
 use crate::atomic::Ordering;
 use crate::layout::counters::Counter;
@@ -56,6 +57,9 @@ pub enum TrySendError {
     /// No room now, or nobody to receive it.
     #[error(transparent)]
     Push(#[from] TryPushError<()>),
+    /// Somebody has taken the lane away: see [`Lanes::revoke`](crate::Lanes::revoke).
+    #[error("this producer's lane was revoked; drop the producer and take another")]
+    Revoked,
 }
 
 /// Why a message was not sent, having waited.
@@ -68,6 +72,9 @@ pub enum SendError {
     /// No room in time, or nobody to receive it.
     #[error(transparent)]
     Push(#[from] PushError<()>),
+    /// Somebody has taken the lane away: see [`Lanes::revoke`](crate::Lanes::revoke).
+    #[error("this producer's lane was revoked; drop the producer and take another")]
+    Revoked,
 }
 
 /// A ring of variable-length messages in a region.
@@ -162,7 +169,8 @@ impl Ring {
         let role = Role::take(&self.inner, self.object, End::Consumer)?;
         let core = RecordConsumer::resume(&self.memory).ok_or(AccessError::Corrupt)?;
         role.counters().add(Counter::Redelivered, core.redelivered(&self.memory));
-        Ok(Consumer { core, memory: self.memory, role, wait: Wait::default() })
+        let stream = Stream::new(self.memory.capacity() / 64, self.memory.capacity());
+        Ok(Consumer { core, memory: self.memory, role, wait: Wait::default(), stream })
     }
 }
 
@@ -170,6 +178,11 @@ impl Ring {
 const SENT: usize = 0;
 /// and those that the consumer does.
 const RELEASED: usize = 1;
+
+/// Lines this many bytes ahead are taken from the producer: see [`Habit::Ahead`].
+pub(crate) const AHEAD: u64 = 2048;
+/// For longer messages that is not worth it.
+pub(crate) const LARGEST_TAKEN: u64 = 256;
 
 /// The mapped words and bytes of a ring. Valid as long as the `Inner` that lies beside it.
 type Bytes = MappedRecords<Layout>;
@@ -180,6 +193,7 @@ struct Layout;
 
 impl Places for Layout {
     const HEAD: u64 = HEAD;
+    const RELEASED: u64 = crate::layout::spsc::RELEASED;
     const TAKEN: u64 = TAKEN;
     const HIGH_WATER: Option<u64> = Some(COUNTERS + 8 * Counter::HighWater as u64);
     const DATA: u64 = DATA;
@@ -215,7 +229,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// How this end waits while the ring is full (default: [`Wait::Park`]).
+    /// How this end waits while the ring is full (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -346,10 +360,14 @@ impl Producer {
         let position = match self.claim_position(length) {
             Ok(position) => position,
             Err(TrySendError::TooLarge(error)) => return Err(error.into()),
+            Err(TrySendError::Revoked) => return Err(SendError::Revoked),
             Err(TrySendError::Push(TryPushError::Full(()))) => {
                 let Self { core, memory, wait, role, .. } = self;
-                waiting::for_space(role, *wait, deadline, |_| core.claim(memory, length as u64))
-                    .map_err(|no_space| no_space.push(()))?
+                waiting::for_space(role, *wait, deadline, |look| match look {
+                    Look::Exact => core.claim(memory, length as u64),
+                    Look::Cheap => core.claim_published(memory, length as u64),
+                })
+                .map_err(|no_space| no_space.push(()))?
             }
             Err(TrySendError::Push(TryPushError::Disconnected(()))) => {
                 return Err(NoSpace::Left.push(()).into());
@@ -441,11 +459,12 @@ pub struct Consumer {
     core: RecordConsumer,
     memory: Bytes,
     wait: Wait,
+    stream: Stream,
     role: Role,
 }
 
 impl Consumer {
-    /// How this end waits while the ring is empty (default: [`Wait::Park`]).
+    /// How this end waits while the ring is empty (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -551,9 +570,10 @@ impl Consumer {
             return Err(AccessError::Forked.into());
         }
         loop {
-            let there = || self.something_there();
-            if !there() {
-                waiting::for_message(&self.role, self.wait, deadline, 0, there)?;
+            if !self.something_there() {
+                let pauses = self.stream.found_empty();
+                self.core.publish(&self.memory);
+                waiting::for_message(&self.role, self.wait, deadline, pauses, || self.something_there())?;
             }
             // What was there may have been padding alone, which is behind us now.
             if let Some(message) = self.lend()? {
@@ -572,6 +592,9 @@ impl Consumer {
             self.role.notify_peer();
         }
         if let Some(message) = next {
+            if message.1 <= LARGEST_TAKEN && self.stream.received() == Habit::Ahead {
+                self.memory.take_lines(message.0 + AHEAD, record_size(message.1));
+            }
             self.core.hand_out(&self.memory, message);
         }
         Ok(next)
@@ -580,6 +603,9 @@ impl Consumer {
     #[inline]
     fn release(&mut self, message: (u64, u64), messages: u64) {
         if !self.role.forked() {
+            if message.1 <= LARGEST_TAKEN && self.stream.habit() == Habit::Behind {
+                self.memory.drop_lines(message.0, record_size(message.1));
+            }
             self.core.release(&self.memory, message);
             count_message(&self.memory, RELEASED, messages);
             self.role.notify_peer();

@@ -39,7 +39,7 @@ const ROUND: u32 = 96;
 const TRIAL: u32 = ROUND - 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Habit {
+pub(crate) enum Habit {
     /// No stream.
     None,
     Ahead,
@@ -48,7 +48,7 @@ pub(super) enum Habit {
 
 /// The consumer's private account of its stream.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     /// What is done now.
     habit: Habit,
     /// Messages until the stream begins, or the span is over.
@@ -73,7 +73,7 @@ struct Trials {
 
 impl Stream {
     /// For a ring of so many slots, and bytes.
-    pub(super) fn new(capacity: u64, bytes: u64) -> Self {
+    pub(crate) fn new(capacity: u64, bytes: u64) -> Self {
         // At most 64.
         let pauses = (capacity / 2).min(BACK_OFF) as u32;
         let trials = (bytes > SMALL && cache::can_drop_lines()).then(|| Trials {
@@ -88,7 +88,7 @@ impl Stream {
 
     /// One more message was found; says what is to be done for the producer.
     #[inline(always)]
-    pub(super) fn received(&mut self) -> Habit {
+    pub(crate) fn received(&mut self) -> Habit {
         self.countdown -= 1;
         if self.countdown == 0 {
             self.run_out();
@@ -112,8 +112,12 @@ impl Stream {
         self.habit = self.chosen;
     }
 
+    pub(crate) fn habit(&self) -> Habit {
+        self.habit
+    }
+
     /// The ring was found empty; says for how many pauses to stay away.
-    pub(super) fn found_empty(&mut self) -> u32 {
+    pub(crate) fn found_empty(&mut self) -> u32 {
         let burst = self.at_empty.is_none_or(|before| before - self.countdown >= BURST);
         if !burst {
             self.habit = Habit::None;

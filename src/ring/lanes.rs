@@ -24,9 +24,10 @@
 
 #![forbid(unsafe_code)]
 
+use super::chains::{Chain, Step};
 use super::core::NoSlot;
 use super::members::Members;
-use super::records::{RecordConsumer, Records};
+use super::records::{Part, PartAt, RecordConsumer, Records, record_size};
 use super::role_words::{self, Peer};
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::layout::lanes::MAX_LANES;
@@ -36,10 +37,10 @@ use crate::sync::eventcount::SLEEPERS;
 
 /// How many messages of one lane are received before the others get their turn.
 pub(crate) const BURST: u32 = 16;
-/// Words of a lane's two tallies.
-pub(crate) const TALLIES: usize = 6;
-/// Words of one: position, messages, bytes.
-const TALLY: usize = 3;
+/// How many parts of one lane's chain are looked at before the others get their turn.
+const PARTS: u32 = 16;
+/// Words of a tally: position, messages, bytes, lost, aborted.
+pub(crate) const TALLY: usize = 5;
 
 /// The words of the lanes, wherever they lie.
 pub(crate) trait Lanes {
@@ -47,8 +48,10 @@ pub(crate) trait Lanes {
     fn count(&self) -> usize;
     /// The records of a lane below the count.
     fn lane(&self, lane: usize) -> impl Records;
-    /// Its two tallies: [`TALLIES`] words.
-    fn tallies(&self, lane: usize) -> &[AtomicU64];
+    /// Its two tallies: [`TALLY`] words each.
+    fn tallies(&self, lane: usize) -> [&[AtomicU64]; 2];
+    /// The longest message that may come in parts; 0: none.
+    fn longest_chain(&self) -> u64;
     /// The eventcount on which its producer sleeps.
     fn producer_event(&self, lane: usize) -> &AtomicU32;
     /// The role words of all lanes' producers.
@@ -72,6 +75,24 @@ pub(crate) fn join(lanes: &impl Lanes, me: Owner) -> Option<usize> {
     // Release. One that is killed before this has sent nothing.
     lanes.used().fetch_or(1 << lane, Ordering::Relaxed);
     Some(lane)
+}
+
+/// Whether this producer may go on: it still has its lane.
+#[inline]
+pub(crate) fn has_lane(lanes: &impl Lanes, lane: usize, me: Owner) -> bool {
+    // Relaxed: it reads nothing that whoever revokes has written.
+    lanes.producers()[lane].load(Ordering::Relaxed) == me.bits()
+}
+
+/// Takes a lane from whoever has it, which may live: it can send no more. The lane is to be had again when that one has
+/// left or is dead. `false`: nobody has it.
+pub(crate) fn revoke(lanes: &impl Lanes, lane: usize, wake: impl Fn(&AtomicU32)) -> bool {
+    let revoked = producers(lanes).revoke(lane, &wake);
+    if revoked {
+        // It may sleep, waiting for room.
+        tell(lanes.producer_event(lane), wake);
+    }
+    revoked
 }
 
 /// What has become of the consumer, without asking the kernel.
@@ -103,47 +124,90 @@ pub(crate) fn sweep(lanes: &impl Lanes, dead: Owner, wake: impl Fn(&AtomicU32)) 
 
 /// Tells every producer, asleep or about to be, to look at the consumer's role.
 fn announce(lanes: &impl Lanes, wake: impl Fn(&AtomicU32)) {
-    for lane in 0..lanes.count() {
-        let event = lanes.producer_event(lane);
-        // Release: pairs with the barrier behind the read-modify-write in `EventCount::prepare`: who sets its flag
-        // after this sees the role, and who set it before is woken.
-        if event.fetch_add(2, Ordering::Release) & SLEEPERS != 0 {
-            wake(event);
-        }
+    (0..lanes.count()).for_each(|lane| tell(lanes.producer_event(lane), &wake));
+}
+
+fn tell(event: &AtomicU32, wake: impl Fn(&AtomicU32)) {
+    // Release: pairs with the barrier behind the read-modify-write in `EventCount::prepare`: who sets its flag after
+    // this sees the role, and who set it before is woken.
+    if event.fetch_add(2, Ordering::Release) & SLEEPERS != 0 {
+        wake(event);
     }
 }
 
 /// What was released from a lane since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Tally {
+    /// Messages received, and their bytes.
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+    /// Chains that died with a consumer, and those that were never ended.
+    pub(crate) lost: u64,
+    pub(crate) aborted: u64,
     /// Which of the two places says so.
     place: usize,
 }
 
-/// What the tallies say when `head` is the position up to which all is released.
-pub(crate) fn tally(words: &[AtomicU64], head: u64) -> Tally {
+/// What the tallies say when `released` is the position up to which all is released.
+pub(crate) fn tally(places: [&[AtomicU64]; 2], released: u64) -> Tally {
     // Relaxed: read by a successor, ordered by the taking of the role, or by people.
-    let word = |place: usize, word: usize| words[TALLY * place + word].load(Ordering::Relaxed);
-    let (first, second) = (word(0, 0), word(1, 0));
+    let [first, second] = places.map(|words| words[0].load(Ordering::Relaxed));
     // The greatest that was reached. In a new lane both say zero, and the second is right: the first is written next.
-    let place = usize::from(second <= head && (second >= first || first > head));
-    Tally { messages: word(place, 1), bytes: word(place, 2), place }
+    let place = usize::from(second <= released && (second >= first || first > released));
+    // Relaxed: as above.
+    let word = |word: usize| places[place][word].load(Ordering::Relaxed);
+    Tally { messages: word(1), bytes: word(2), lost: word(3), aborted: word(4), place }
+}
+
+impl Tally {
+    /// Says so for all up to `position`, which is about to be released.
+    #[inline]
+    fn write(&mut self, places: [&[AtomicU64]; 2], position: u64) {
+        self.place = 1 - self.place;
+        let words = &places[self.place][..TALLY];
+        // Relaxed: while what is released has not reached the position that is written last, the other place counts;
+        // and until then this one's old position is the lesser.
+        words[1].store(self.messages, Ordering::Relaxed);
+        words[2].store(self.bytes, Ordering::Relaxed);
+        words[3].store(self.lost, Ordering::Relaxed);
+        words[4].store(self.aborted, Ordering::Relaxed);
+        // Release: for the case of a kill, after the others in the order of the program; where what is released
+        // has reached it already, this is the moment from which they count.
+        words[0].store(position, Ordering::Release);
+    }
 }
 
 /// A message that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) lane: usize,
-    /// Position and length.
+    /// Position and length; of the last part, where there are several.
     pub(crate) message: (u64, u64),
+    /// It came in parts, which were put together.
+    pub(crate) chained: bool,
+}
+
+/// What the consumer's user does for its merge.
+pub(crate) trait Assistant {
+    /// Something of this lane was released: its producer may be waiting for it.
+    fn space(&mut self, lane: usize);
+    /// The part at this position, of so many bytes, is to be put to those before it; if it is the `first`, there are
+    /// none.
+    fn append(&mut self, lane: usize, part: (u64, u64), first: bool);
+}
+
+/// A lane, as the consumer sees it.
+#[derive(Debug)]
+struct End {
+    records: RecordConsumer,
+    tally: Tally,
+    chain: Chain,
 }
 
 /// The consumer's private half.
 #[derive(Debug)]
 pub(crate) struct Merge {
-    ends: Vec<(RecordConsumer, Tally)>,
+    ends: Vec<End>,
     /// Whose turn it is,
     turn: usize,
     /// and how many more messages it may have.
@@ -151,44 +215,44 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
-    /// Takes over at the published heads. `None` for an impossible one.
+    /// Takes over where the last consumer released. `None` for an impossible position.
     pub(crate) fn resume(lanes: &impl Lanes) -> Option<Self> {
         let end = |lane| {
-            let end = RecordConsumer::resume(&lanes.lane(lane))?;
-            let tally = tally(lanes.tallies(lane), end.position());
-            Some((end, tally))
+            let records = RecordConsumer::resume(&lanes.lane(lane))?;
+            let tally = tally(lanes.tallies(lane), records.position());
+            Some(End { records, tally, chain: Chain::None })
         };
         let ends = (0..lanes.count()).map(end).collect::<Option<_>>()?;
         Some(Self { ends, turn: lanes.count() - 1, left: 0 })
     }
 
-    /// The next message, if there is one; `space` is called for a lane of which padding was released.
+    /// The next message, if there is one.
     ///
     /// A lane that is damaged says so when its turn comes; the others go on.
     #[inline]
     pub(crate) fn next(
         &mut self,
         lanes: &impl Lanes,
-        mut space: impl FnMut(usize),
+        assistant: &mut impl Assistant,
     ) -> Result<Option<Found>, NoSlot> {
         if self.left > 0 {
             self.left -= 1;
-            if let Some(found) = self.look(lanes, self.turn, &mut space)? {
+            if let Some(found) = self.ends[self.turn].look(lanes, self.turn, assistant)? {
                 return Ok(Some(found));
             }
         }
-        self.next_turn(lanes, space)
+        self.next_turn(lanes, assistant)
     }
 
     /// Goes round, from the lane behind this turn's to this turn's.
     fn next_turn(
         &mut self,
         lanes: &impl Lanes,
-        mut space: impl FnMut(usize),
+        assistant: &mut impl Assistant,
     ) -> Result<Option<Found>, NoSlot> {
         self.left = 0;
         for lane in used(lanes, self.turn + 1) {
-            match self.look(lanes, lane, &mut space) {
+            match self.ends[lane].look(lanes, lane, assistant) {
                 Ok(None) => {}
                 Ok(found) => {
                     (self.turn, self.left) = (lane, BURST - 1);
@@ -203,50 +267,154 @@ impl Merge {
         Ok(None)
     }
 
-    #[inline]
-    fn look(
-        &mut self,
-        lanes: &impl Lanes,
-        lane: usize,
-        space: &mut impl FnMut(usize),
-    ) -> Result<Option<Found>, NoSlot> {
-        let (end, _) = &mut self.ends[lane];
-        let before = end.position();
-        let next = end.next(&lanes.lane(lane));
-        if end.position() != before {
-            space(lane);
-        }
-        Ok(next?.map(|message| Found { lane, message }))
+    /// Whether the next look would find anything, a part or a damaged header included.
+    pub(crate) fn something_there(&self, lanes: &impl Lanes) -> bool {
+        used(lanes, self.turn).any(|lane| self.ends[lane].records.next_is_there(&lanes.lane(lane)))
     }
 
-    /// Whether the next look would find anything, a damaged header included.
-    pub(crate) fn something_there(&self, lanes: &impl Lanes) -> bool {
-        used(lanes, self.turn).any(|lane| self.ends[lane].0.next_is_there(&lanes.lane(lane)))
+    /// Lets the producers know what is released. To be called whenever nothing is there.
+    pub(crate) fn publish(&mut self, lanes: &impl Lanes) {
+        for lane in used(lanes, self.turn) {
+            self.ends[lane].records.publish(&lanes.lane(lane));
+        }
     }
 
     /// Records, before anybody sees it, that the message is handed out; whether it may have been before, by a
     /// consumer that died.
     #[inline]
     pub(crate) fn hand_out(&self, lanes: &impl Lanes, found: Found) -> bool {
-        let (end, _) = &self.ends[found.lane];
-        end.hand_out(&lanes.lane(found.lane), found.message);
-        end.seen_before(found.message.0)
+        let End { records, chain, .. } = &self.ends[found.lane];
+        records.hand_out(&lanes.lane(found.lane), found.message);
+        records.seen_before(match chain {
+            Chain::Complete { first, .. } => *first,
+            _ => found.message.0,
+        })
     }
 
     /// Gives the message back.
     #[inline]
     pub(crate) fn release(&mut self, lanes: &impl Lanes, found: Found) {
-        let (end, tally) = &mut self.ends[found.lane];
-        let place = 1 - tally.place;
-        *tally = Tally { messages: tally.messages + 1, bytes: tally.bytes + found.message.1, place };
-        let words = &lanes.tallies(found.lane)[TALLY * place..][..TALLY];
-        // Relaxed: the Release of `head`, in the ring of records, comes after. While `head` has not reached the
-        // position that is written here, the other place counts; and until then this one's old position is the lesser.
-        words[0].store(found.message.0 + 1, Ordering::Relaxed);
-        words[1].store(tally.messages, Ordering::Relaxed);
-        words[2].store(tally.bytes, Ordering::Relaxed);
-        end.release(&lanes.lane(found.lane), found.message);
+        let End { records, tally, chain } = &mut self.ends[found.lane];
+        let (position, length) = found.message;
+        tally.messages += 1;
+        tally.bytes += match std::mem::replace(chain, Chain::None) {
+            Chain::Complete { length, .. } => length,
+            _ => length,
+        };
+        tally.write(lanes.tallies(found.lane), position + record_size(length));
+        records.release(&lanes.lane(found.lane), found.message);
     }
+}
+
+impl End {
+    #[inline]
+    fn look<L: Lanes>(
+        &mut self,
+        lanes: &L,
+        lane: usize,
+        assistant: &mut impl Assistant,
+    ) -> Result<Option<Found>, NoSlot> {
+        match self.next_part(lanes, lane, assistant)? {
+            Some((message, Part::WHOLE)) if self.chain == Chain::None => {
+                Ok(Some(Found { lane, message, chained: false }))
+            }
+            None if self.chain == Chain::None => Ok(None),
+            _ => self.look_at_chain(lanes, lane, assistant),
+        }
+    }
+
+    #[inline]
+    fn next_part(
+        &mut self,
+        lanes: &impl Lanes,
+        lane: usize,
+        assistant: &mut impl Assistant,
+    ) -> Result<Option<PartAt>, NoSlot> {
+        let before = self.records.released();
+        let next = self.records.next_part(&lanes.lane(lane));
+        if self.records.released() != before {
+            // Padding.
+            assistant.space(lane);
+        }
+        next
+    }
+
+    /// Takes parts in, until there is a message, or nothing more.
+    #[cold]
+    #[inline(never)]
+    fn look_at_chain<L: Lanes>(
+        &mut self,
+        lanes: &L,
+        lane: usize,
+        assistant: &mut impl Assistant,
+    ) -> Result<Option<Found>, NoSlot> {
+        for _ in 0..PARTS {
+            let next = match self.next_part(lanes, lane, assistant)? {
+                // Looked again after the role: all that was sent before it was given up comes first.
+                None if self.chain != Chain::None && abandoned(lanes, lane) => {
+                    self.next_part(lanes, lane, assistant)?
+                }
+                None => return Ok(None),
+                next => next,
+            };
+            let Some((message, part)) = next else {
+                self.chain = Chain::None;
+                self.abort(lanes, lane, assistant);
+                return Ok(None);
+            };
+            let longest = lanes.longest_chain();
+            let step = self.chain.take_in(message.0, message.1, part, longest)?;
+            match step {
+                Step::Whole => return Ok(Some(Found { lane, message, chained: false })),
+                Step::Complete { append } => {
+                    if append {
+                        assistant.append(lane, message, false);
+                    }
+                    return Ok(Some(Found { lane, message, chained: true }));
+                }
+                Step::Append { first, held } => {
+                    assistant.append(lane, message, first);
+                    self.records.pass(message);
+                    if !held {
+                        self.release_passed(lanes, lane, assistant);
+                    }
+                }
+                Step::Skip => {
+                    self.records.pass(message);
+                    self.release_passed(lanes, lane, assistant);
+                }
+                Step::Lose => {
+                    self.records.pass(message);
+                    self.tally.lost += 1;
+                    self.tally.write(lanes.tallies(lane), self.records.position());
+                    self.release_passed(lanes, lane, assistant);
+                }
+                Step::Abort => self.abort(lanes, lane, assistant),
+                Step::SkipAndAbort => {
+                    self.records.pass(message);
+                    self.abort(lanes, lane, assistant);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn abort(&mut self, lanes: &impl Lanes, lane: usize, assistant: &mut impl Assistant) {
+        self.tally.aborted += 1;
+        self.tally.write(lanes.tallies(lane), self.records.position());
+        self.release_passed(lanes, lane, assistant);
+    }
+
+    fn release_passed(&mut self, lanes: &impl Lanes, lane: usize, assistant: &mut impl Assistant) {
+        self.records.release_passed(&lanes.lane(lane));
+        assistant.space(lane);
+    }
+}
+
+/// Whether nobody has the lane any more. (One that was revoked may yet come back.)
+fn abandoned(lanes: &impl Lanes, lane: usize) -> bool {
+    // Acquire: pairs with the Release in `Members::leave` and `sweep`: all that it sent is to be seen.
+    Owner::from_word(lanes.producers()[lane].load(Ordering::Acquire)).is_none()
 }
 
 /// The lanes that ever had a producer, in their order from `first` on, once round.

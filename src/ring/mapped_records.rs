@@ -1,16 +1,24 @@
 //! A ring of records where it lies in a region.
 
+// As in `habit`.
+#![allow(clippy::inline_always)]
+
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use super::cache;
 use super::counters::raise;
 use super::records::{Records, longest};
 use crate::atomic::AtomicU64;
 use crate::layout::spsc::STAMP;
 
+/// Bytes of a cache line.
+const LINE: u64 = 64;
+
 /// Where the words of a ring of records lie, from its first byte on; all of them before `DATA`.
 pub(crate) trait Places {
     const HEAD: u64;
+    const RELEASED: u64;
     const TAKEN: u64;
     /// The producer's high-water mark, if it is to be kept.
     const HIGH_WATER: Option<u64>;
@@ -68,6 +76,32 @@ impl<P: Places> MappedRecords<P> {
         unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() }
     }
 
+    /// Takes the lines that begin in the `size` bytes from `position` on from the producer: see [`Habit::Ahead`].
+    ///
+    /// [`Habit::Ahead`]: super::habit::Habit::Ahead
+    #[inline(always)]
+    pub(crate) fn take_lines(&self, position: u64, size: u64) {
+        for at in (position.next_multiple_of(LINE)..position + size).step_by(LINE as usize) {
+            cache::take_line(self.at(at));
+        }
+    }
+
+    /// Throws the lines that end in the `size` bytes from `position` on out of the caches: see [`Habit::Behind`].
+    ///
+    /// [`Habit::Behind`]: super::habit::Habit::Behind
+    #[inline(always)]
+    pub(crate) fn drop_lines(&self, position: u64, size: u64) {
+        let end = (position + size) / LINE * LINE;
+        for at in (position / LINE * LINE..end).step_by(LINE as usize) {
+            cache::drop_line(self.at(at));
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, position: u64) -> *const u8 {
+        self.base.as_ptr().wrapping_add((P::DATA + (position & self.mask)) as usize)
+    }
+
     /// The bytes of the record at `position`. It must not wrap: `claim` and `read` see to that.
     #[inline]
     pub(crate) fn message(&self, (position, length): (u64, u64)) -> NonNull<[u8]> {
@@ -91,6 +125,10 @@ impl<P: Places> Records for MappedRecords<P> {
     #[inline]
     fn head(&self) -> &AtomicU64 {
         self.word(P::HEAD)
+    }
+    #[inline]
+    fn released(&self) -> &AtomicU64 {
+        self.word(P::RELEASED)
     }
     #[inline]
     fn taken(&self) -> &AtomicU64 {

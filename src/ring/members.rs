@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   NEVER ──join──► held ──leave──► LEFT ──join──► held …
-//!                    └─sweep──► DIED ──join──► held
+//!                    ├─sweep──► DIED ──join──► held
+//!                    └─revoke─► REVOKED ──leave──► LEFT, or ──sweep──► DIED
 //! ```
 //!
 //! A word that names a dead participant is not taken before it is swept, since what a member held may
@@ -44,6 +45,25 @@ impl Members<'_> {
         self.announce(wake);
     }
 
+    /// Ends a member's part in it, though it may live; `false`: there is none. Its word stays its own until it leaves
+    /// or is swept.
+    pub(crate) fn revoke(&self, index: usize, wake: impl FnOnce(&AtomicU32)) -> bool {
+        let word = &self.words[index];
+        // Relaxed: a guess, which the compare-and-swap confirms.
+        let mut now = word.load(Ordering::Relaxed);
+        while Owner::from_word(now).is_some() {
+            // Relaxed: whoever learns of it has nothing to read from us.
+            match word.compare_exchange(now, now | role::REVOKED, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    self.announce(wake);
+                    return true;
+                }
+                Err(other) => now = other,
+            }
+        }
+        false
+    }
+
     /// Takes all words from `dead`.
     pub(crate) fn sweep(&self, dead: Owner, wake: impl FnOnce(&AtomicU32)) {
         let mut news = false;
@@ -70,6 +90,7 @@ impl Members<'_> {
                 role::NEVER => {}
                 role::LEFT => gone = gone.or(Some(Peer::Left)),
                 role::DIED => gone = Some(Peer::Died),
+                revoked if revoked & role::REVOKED == role::REVOKED => gone = gone.or(Some(Peer::Left)),
                 _ => return Peer::Expected,
             }
         }

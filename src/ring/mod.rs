@@ -17,12 +17,13 @@ pub mod bytes;
 pub(crate) mod cache;
 pub(crate) mod calls;
 pub(crate) mod cell;
+pub(crate) mod chains;
 pub(crate) mod core;
 pub mod counters;
 #[cfg(not(allmende_loom))]
 pub mod error;
 #[cfg(not(allmende_loom))]
-mod habit;
+pub(crate) mod habit;
 pub(crate) mod lanes;
 #[cfg(not(allmende_loom))]
 pub(crate) mod mapped_records;

@@ -10,7 +10,9 @@
 //!
 //! * commit: write the bytes, then 0 where the *next* header will be, then this header (Release);
 //! * receive: header not 0 (Acquire), then read the bytes;
-//! * release: `head = position behind the record` (Release).
+//! * release: `released = position behind the record` (Release), on a line that the producer reads only when it
+//!   would otherwise find the ring full; and, once in an eighth of the capacity, `head = released`, which it reads when
+//!   the bytes that it knows to be free are used up.
 //!
 //! So the first header that nobody has written is 0 at every moment, and consumed memory need not be
 //! cleared. A record has at most half the capacity, less its header: then one that must skip the end
@@ -23,7 +25,7 @@
 use super::core::{MAX_POSITION, NoSlot};
 use crate::atomic::{AtomicU64, Ordering, compiler_fence};
 use crate::layout::spsc::STAMP;
-use crate::layout::spsc::record::{COMMITTED, LENGTH, PADDING};
+use crate::layout::spsc::record::{COMMITTED, CONTINUES, LENGTH, PADDING, REST, REST_SHIFT};
 
 /// The words of a ring of records, wherever they lie.
 pub(crate) trait Records {
@@ -31,8 +33,10 @@ pub(crate) trait Records {
     fn capacity(&self) -> u64;
     /// The header at `position`, which is a multiple of 8.
     fn header(&self, position: u64) -> &AtomicU64;
-    /// The position up to which all is released.
+    /// The position up to which all is released, as published now and then for the producer.
     fn head(&self) -> &AtomicU64;
+    /// The position up to which all is released, exactly.
+    fn released(&self) -> &AtomicU64;
     /// The position up to which loans were handed out.
     fn taken(&self) -> &AtomicU64;
     /// So many bytes were seen in use by the producer.
@@ -47,9 +51,43 @@ pub(crate) const fn longest(capacity: u64) -> u64 {
 }
 
 /// Bytes that a message of `length` takes, header included.
-const fn record_size(length: u64) -> u64 {
+pub(crate) const fn record_size(length: u64) -> u64 {
     STAMP + length.next_multiple_of(STAMP)
 }
+
+/// After how many bytes the consumer publishes its head.
+const fn stride(capacity: u64) -> u64 {
+    capacity / 8
+}
+
+/// Where a record stands in a message that was too long for one: see [`super::chains`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// It goes on where the record before it stopped.
+    pub(crate) continues: bool,
+    /// So many records of the same message follow. (Of more than [`Part::MOST`] the chain was given up.)
+    pub(crate) rest: u64,
+}
+
+impl Part {
+    /// A message of its own.
+    pub(crate) const WHOLE: Self = Self { continues: false, rest: 0 };
+    /// The chain before it will never be ended.
+    pub(crate) const GIVEN_UP: Self = Self { continues: true, rest: Self::MOST + 1 };
+    /// The most records that can follow one.
+    pub(crate) const MOST: u64 = (REST >> REST_SHIFT) - 1;
+
+    fn bits(self) -> u64 {
+        (if self.continues { CONTINUES } else { 0 }) | self.rest << REST_SHIFT
+    }
+
+    fn of(header: u64) -> Self {
+        Self { continues: header & CONTINUES != 0, rest: (header & REST) >> REST_SHIFT }
+    }
+}
+
+/// Position and length of a message or a part of one, and what it is.
+pub(crate) type PartAt = ((u64, u64), Part);
 
 /// Bytes from `position` to where the memory ends.
 fn room(records: &impl Records, position: u64) -> u64 {
@@ -62,8 +100,8 @@ enum Header {
     Nothing,
     /// Nothing up to the end of the memory, this many bytes away.
     Padding(u64),
-    /// A message of that many bytes.
-    Message(u64),
+    /// A message, or a part of one, of that many bytes.
+    Message(u64, Part),
     Corrupt,
 }
 
@@ -76,11 +114,11 @@ fn read(records: &impl Records, position: u64) -> Header {
         Header::Nothing
     } else if header == COMMITTED | PADDING | room {
         Header::Padding(room)
-    } else if header == COMMITTED | length
+    } else if header & !(CONTINUES | REST) == COMMITTED | length
         && length <= longest(records.capacity())
         && record_size(length) <= room
     {
-        Header::Message(length)
+        Header::Message(length, Part::of(header))
     } else {
         Header::Corrupt
     }
@@ -93,8 +131,9 @@ pub(crate) fn queued(records: &impl Records, head: u64) -> Option<(u64, u64)> {
         match read(records, position) {
             Header::Nothing => return Some((messages, bytes)),
             Header::Padding(skipped) => position += skipped,
-            Header::Message(length) => {
-                (messages, bytes) = (messages + 1, bytes + length);
+            Header::Message(length, part) => {
+                // Of a chain, the last part counts.
+                (messages, bytes) = (messages + u64::from(part.rest == 0), bytes + length);
                 position += record_size(length);
             }
             Header::Corrupt => return None,
@@ -109,24 +148,29 @@ pub(crate) struct RecordProducer {
     position: u64,
     /// Positions below this are known to be free.
     limit: u64,
+    /// The last record begins or continues a chain that was not ended.
+    unfinished: bool,
 }
 
 impl RecordProducer {
     /// Takes over at the first position without a header. `None`: headers contradict each other.
     pub(crate) fn resume(records: &impl Records) -> Option<Self> {
         // Acquire: pairs with the Release in `release`.
-        let head = records.head().load(Ordering::Acquire);
+        let head = records.released().load(Ordering::Acquire);
         if head >= MAX_POSITION || !head.is_multiple_of(STAMP) {
             return None;
         }
         let limit = head + records.capacity();
-        let mut position = head;
+        let (mut position, mut unfinished) = (head, false);
         // Each step goes on by at least eight bytes: at most an eighth of the capacity of them.
         while position < limit {
             match read(records, position) {
-                Header::Nothing => return Some(Self { position, limit }),
+                Header::Nothing => return Some(Self { position, limit, unfinished }),
                 Header::Padding(bytes) => position += bytes,
-                Header::Message(length) => position += record_size(length),
+                Header::Message(length, part) => {
+                    position += record_size(length);
+                    unfinished = (1..=Part::MOST).contains(&part.rest);
+                }
                 Header::Corrupt => return None,
             }
         }
@@ -147,39 +191,79 @@ impl RecordProducer {
     /// The position of a free record with room for `length` bytes (at most [`longest`]).
     #[inline]
     pub(crate) fn claim(&mut self, records: &impl Records, length: u64) -> Result<u64, NoSlot> {
+        self.claim_looking(records, length, true)
+    }
+
+    /// The same, but never looks at the line that the consumer writes at every message: for a producer that looks
+    /// again and again. It may miss up to an eighth of the capacity.
+    pub(crate) fn claim_published(&mut self, records: &impl Records, length: u64) -> Result<u64, NoSlot> {
+        self.claim_looking(records, length, false)
+    }
+
+    #[inline]
+    fn claim_looking(&mut self, records: &impl Records, length: u64, exact: bool) -> Result<u64, NoSlot> {
         let size = record_size(length);
         let room = room(records, self.position);
         // The record must not wrap: if it would, the rest of the memory is skipped.
         let skip = if size <= room { 0 } else { room };
         // Behind the record the next header needs its place, too.
-        self.ensure(records, skip + size + STAMP)?;
+        self.ensure(records, skip + size + STAMP, exact)?;
         if skip > 0 {
             self.stamp(records, PADDING | skip, skip);
         }
         Ok(self.position)
     }
 
+    /// The last chain, if it was not ended, is given up: to be called before any record that does not continue it.
     #[inline]
-    fn ensure(&mut self, records: &impl Records, bytes: u64) -> Result<(), NoSlot> {
-        if bytes <= self.limit.saturating_sub(self.position) {
-            return Ok(());
-        }
-        self.look_for_space(records)?;
-        if bytes <= self.limit - self.position { Ok(()) } else { Err(NoSlot::Full) }
+    pub(crate) fn end_chain(&mut self, records: &impl Records) -> Result<(), NoSlot> {
+        if self.unfinished { self.give_chain_up(records) } else { Ok(()) }
     }
 
     #[cold]
-    fn look_for_space(&mut self, records: &impl Records) -> Result<(), NoSlot> {
-        // Acquire: pairs with the Release in `release`: the consumer has finished with what it
-        // released, and we may write there.
+    fn give_chain_up(&mut self, records: &impl Records) -> Result<(), NoSlot> {
+        self.claim(records, 0)?;
+        self.commit_part(records, 0, Part::GIVEN_UP);
+        Ok(())
+    }
+
+    #[inline]
+    fn ensure(&mut self, records: &impl Records, bytes: u64, exact: bool) -> Result<(), NoSlot> {
+        if bytes <= self.limit - self.position { Ok(()) } else { self.look_for_space(records, bytes, exact) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_for_space(&mut self, records: &impl Records, bytes: u64, exact: bool) -> Result<(), NoSlot> {
+        // Acquire: pairs with the Release in `publish`: the consumer has finished with what it released, and we may
+        // write there. The head lags behind by less than an eighth of the capacity, and within `release` (or for
+        // ever, if the consumer dies there) by a batch more.
         let head = records.head().load(Ordering::Acquire);
-        match self.position.checked_sub(head) {
-            Some(used) if used <= records.capacity() => {
-                records.note_used(used);
-                self.limit = head + records.capacity();
-                Ok(())
+        match self.look_at(records, head, 3 * records.capacity(), bytes) {
+            // Acquire: pairs with the Release in `release`, as above.
+            Err(NoSlot::Full) if exact => {
+                self.look_at(records, records.released().load(Ordering::Acquire), records.capacity(), bytes)
             }
-            // A head beyond what was produced, or one that went back: nobody writes that.
+            other => other,
+        }
+    }
+
+    /// `most`: more than this cannot lie between `released` and our position.
+    fn look_at(
+        &mut self,
+        records: &impl Records,
+        released: u64,
+        most: u64,
+        bytes: u64,
+    ) -> Result<(), NoSlot> {
+        match self.position.checked_sub(released) {
+            Some(used) if used <= most => {
+                records.note_used(used.min(records.capacity()));
+                // Never back: the head may be older than what `released` said.
+                self.limit = self.limit.max(released + records.capacity());
+                if bytes <= self.limit - self.position { Ok(()) } else { Err(NoSlot::Full) }
+            }
+            // A position beyond what was produced, or one that went back: nobody writes that.
             _ => Err(NoSlot::Corrupt),
         }
     }
@@ -188,6 +272,12 @@ impl RecordProducer {
     #[inline]
     pub(crate) fn commit(&mut self, records: &impl Records, length: u64) {
         self.stamp(records, length, record_size(length));
+    }
+
+    /// The same for a part of a chain.
+    pub(crate) fn commit_part(&mut self, records: &impl Records, length: u64, part: Part) {
+        self.unfinished = (1..=Part::MOST).contains(&part.rest);
+        self.stamp(records, part.bits() | length, record_size(length));
     }
 
     fn stamp(&mut self, records: &impl Records, header: u64, size: u64) {
@@ -202,46 +292,78 @@ impl RecordProducer {
 /// The consumer's private half.
 #[derive(Debug)]
 pub(crate) struct RecordConsumer {
+    /// The next record to be read.
     position: u64,
+    /// All before this is released: less than the position while parts of a chain are held.
+    released: u64,
+    /// When what is released gets there, the head is published.
+    publish_at: u64,
     /// Records below this may have been seen by a consumer that died.
     seen_before: u64,
 }
 
 impl RecordConsumer {
-    /// Takes over at the published head. `None` for an impossible one.
+    /// Takes over where the last consumer released. `None` for an impossible position.
     pub(crate) fn resume(records: &impl Records) -> Option<Self> {
         // Relaxed, both: a predecessor's words, ordered by the taking of the role.
-        let position = records.head().load(Ordering::Relaxed);
+        let position = records.released().load(Ordering::Relaxed);
         let taken = records.taken().load(Ordering::Relaxed);
         if position >= MAX_POSITION || !position.is_multiple_of(STAMP) {
             return None;
         }
-        let end = position + records.capacity();
-        Some(Self { position, seen_before: taken.clamp(position, end) })
+        let seen_before = taken.clamp(position, position + records.capacity());
+        let mut this = Self { position, released: position, publish_at: position, seen_before };
+        // A predecessor that died between its two stores left the head behind.
+        this.publish(records);
+        Some(this)
     }
 
     /// Where the next record is.
+    #[inline]
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Position and length of the next message, if there is one.
+    /// All before this is released.
+    #[inline]
+    pub(crate) fn released(&self) -> u64 {
+        self.released
+    }
+
+    /// Position and length of the next message, if there is one, where no message has parts.
     #[inline]
     pub(crate) fn next(&mut self, records: &impl Records) -> Result<Option<(u64, u64)>, NoSlot> {
+        match self.next_part(records)? {
+            Some((message, Part::WHOLE)) => Ok(Some(message)),
+            Some(_) => Err(NoSlot::Corrupt),
+            None => Ok(None),
+        }
+    }
+
+    /// Position and length of the next message or part of one, if there is one.
+    #[inline]
+    pub(crate) fn next_part(&mut self, records: &impl Records) -> Result<Option<PartAt>, NoSlot> {
         match read(records, self.position) {
             Header::Nothing => Ok(None),
-            Header::Message(length) => Ok(Some((self.position, length))),
+            Header::Message(length, part) => Ok(Some(((self.position, length), part))),
             Header::Corrupt => Err(NoSlot::Corrupt),
-            Header::Padding(bytes) => {
-                // Released at once: a producer may be waiting for just these bytes.
-                self.release_to(records, self.position + bytes);
-                // Padding ends at the start of the memory, where no padding can follow.
-                match read(records, self.position) {
-                    Header::Nothing => Ok(None),
-                    Header::Message(length) => Ok(Some((self.position, length))),
-                    Header::Padding(_) | Header::Corrupt => Err(NoSlot::Corrupt),
-                }
-            }
+            Header::Padding(bytes) => self.behind_padding(records, bytes),
+        }
+    }
+
+    #[cold]
+    fn behind_padding(&mut self, records: &impl Records, bytes: u64) -> Result<Option<PartAt>, NoSlot> {
+        if self.released == self.position {
+            // A producer may be waiting for just these bytes.
+            self.release_to(records, self.position + bytes);
+        } else {
+            self.position += bytes;
+        }
+        // Padding ends at the start of the memory, where no padding can follow.
+        match read(records, self.position) {
+            Header::Nothing => Ok(None),
+            Header::Message(length, part) => Ok(Some(((self.position, length), part))),
+            Header::Padding(_) | Header::Corrupt => Err(NoSlot::Corrupt),
         }
     }
 
@@ -251,7 +373,7 @@ impl RecordConsumer {
             Header::Nothing => false,
             // Behind padding, at the start of the memory, the next header may still be missing.
             Header::Padding(bytes) => read(records, self.position + bytes) != Header::Nothing,
-            Header::Message(_) | Header::Corrupt => true,
+            Header::Message(..) | Header::Corrupt => true,
         }
     }
 
@@ -267,8 +389,8 @@ impl RecordConsumer {
         while position - self.position < records.capacity() {
             match read(records, position) {
                 Header::Nothing => return Ok(None),
-                Header::Message(length) => return Ok(Some((position, length))),
-                Header::Corrupt => return Err(NoSlot::Corrupt),
+                Header::Message(length, Part::WHOLE) => return Ok(Some((position, length))),
+                Header::Message(..) | Header::Corrupt => return Err(NoSlot::Corrupt),
                 Header::Padding(bytes) => position += bytes,
             }
         }
@@ -282,7 +404,7 @@ impl RecordConsumer {
         while position < self.seen_before {
             match read(records, position) {
                 Header::Padding(bytes) => position += bytes,
-                Header::Message(length) => {
+                Header::Message(length, _) => {
                     position += record_size(length);
                     messages += 1;
                 }
@@ -293,6 +415,7 @@ impl RecordConsumer {
     }
 
     /// Whether a consumer that died may have seen the message at `position`.
+    #[inline]
     pub(crate) fn seen_before(&self, position: u64) -> bool {
         position < self.seen_before
     }
@@ -309,16 +432,38 @@ impl RecordConsumer {
         compiler_fence(Ordering::SeqCst);
     }
 
+    /// Goes on behind the next record, which is not given back yet.
+    pub(crate) fn pass(&mut self, (position, length): (u64, u64)) {
+        self.position = position + record_size(length);
+    }
+
     /// Gives everything up to and with this message back.
     #[inline]
     pub(crate) fn release(&mut self, records: &impl Records, (position, length): (u64, u64)) {
         self.release_to(records, position + record_size(length));
     }
 
+    /// Gives everything that was passed back.
+    pub(crate) fn release_passed(&mut self, records: &impl Records) {
+        self.release_to(records, self.position);
+    }
+
+    #[inline]
     fn release_to(&mut self, records: &impl Records, position: u64) {
-        self.position = position;
+        (self.position, self.released) = (position, position);
         // Release: pairs with the Acquire in `look_for_space`; our reads come before.
-        records.head().store(position, Ordering::Release);
+        records.released().store(position, Ordering::Release);
+        if position >= self.publish_at {
+            self.publish(records);
+        }
+    }
+
+    /// Lets the producer know what is released. To be called whenever nothing is there.
+    #[inline]
+    pub(crate) fn publish(&mut self, records: &impl Records) {
+        // Release: pairs with the Acquire in `look_for_space`.
+        records.head().store(self.released, Ordering::Release);
+        self.publish_at = self.released + stride(records.capacity());
     }
 }
 

@@ -12,12 +12,14 @@ pub mod condvar;
 pub mod event;
 pub mod eventcount;
 pub(crate) mod flag;
+pub(crate) mod leases;
 #[cfg(all(test, allmende_loom))]
 pub(crate) mod model;
 #[cfg(not(allmende_loom))]
 pub mod mutex;
 #[cfg(not(allmende_loom))]
 pub mod once;
+pub(crate) mod patience;
 pub(crate) mod permits;
 pub(crate) mod places;
 pub(crate) mod platform;

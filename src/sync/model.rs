@@ -7,6 +7,7 @@ mod condvar;
 mod eventcount;
 mod flag;
 pub(crate) mod kernel;
+mod leases;
 mod lock;
 mod once;
 mod permits;

@@ -173,8 +173,12 @@ impl RobustBarrier<'_> {
         deadline: Option<Instant>,
     ) -> Result<bool, Unmet> {
         // Acquire, here and below: pairs with the Release of whoever ended the generation.
-        let mut now = self.state.load(Ordering::Acquire);
-        if !member.arrived && member.verdict(now) == Verdict::Pending {
+        let now = self.state.load(Ordering::Acquire);
+        if !member.arrived {
+            let verdict = member.verdict(now);
+            if verdict != Verdict::Pending {
+                return member.conclude(now, &verdict);
+            }
             // Release: pairs with the Acquire in `all_arrived`: what this party did before is to be seen by
             // all. A read-modify-write for the sake of the fence.
             self.parties[member.index].swap(arrived(member.generation, member.me), Ordering::Release);
@@ -202,7 +206,7 @@ impl RobustBarrier<'_> {
             after_slice();
             over()
         });
-        now = match found {
+        let now = match found {
             Some(state) => state,
             None if corrupt.get() => return Err(Unmet::Corrupt),
             None => return Err(Unmet::TimedOut),

@@ -24,6 +24,7 @@ const FILES: &[(&str, bool)] = &[
     ("src/sync/robust_barrier.rs", true),
     ("src/sync/robust_once.rs", true),
     ("src/sync/flag.rs", true),
+    ("src/sync/leases.rs", true),
     ("src/ring/core.rs", true),
     ("src/ring/records.rs", true),
     ("src/ring/lanes.rs", true),

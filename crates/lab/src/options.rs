@@ -147,7 +147,7 @@ impl Options {
         let budget = self.budget_s();
         match &self.channels {
             Channels::Only(filter) => Some((filter, budget)),
-            Channels::Usual if self.usual() => Some(("", (budget / 12.0).max(5.0).min(budget / 4.0))),
+            Channels::Usual if self.usual() => Some(("", (budget / 8.0).max(5.0).min(budget / 4.0))),
             _ => None,
         }
     }

@@ -4,12 +4,15 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-use super::seat::ConsumerSeat;
+use super::seat::{ConsumerSeat, Shared};
 use crate::atomic::spin_hint;
 use crate::layout::counters::Counter;
 use crate::region::AccessError;
+use crate::ring::bytes::{AHEAD, LARGEST_TAKEN};
 use crate::ring::error::{PopError, TryPopError};
-use crate::ring::lanes::{Found, Lanes as _, Merge};
+use crate::ring::habit::{Habit, Stream};
+use crate::ring::lanes::{Assistant, Found, Lanes as _, Merge};
+use crate::ring::records::record_size;
 use crate::ring::waiting::{first_looks, over};
 use crate::sync::eventcount::EventCount;
 use crate::sync::wait::Wait;
@@ -17,13 +20,24 @@ use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// The receiving end of [`Lanes`].
 pub struct Consumer {
-    pub(super) merge: Merge,
-    pub(super) wait: Wait,
-    pub(super) seat: ConsumerSeat,
+    merge: Merge,
+    /// Of each lane, the message that is being put together.
+    assembled: Vec<Vec<u8>>,
+    stream: Stream,
+    wait: Wait,
+    seat: ConsumerSeat,
 }
 
 impl Consumer {
-    /// How this end waits while all lanes are empty (default: [`Wait::Park`]).
+    pub(super) fn new(merge: Merge, seat: ConsumerSeat) -> Self {
+        let memory = &seat.shared.memory;
+        // In messages of a line or so.
+        let stream = Stream::new(memory.capacity / 64, memory.capacity * memory.lanes as u64);
+        let assembled = vec![Vec::new(); memory.lanes];
+        Self { merge, assembled, stream, wait: Wait::default(), seat }
+    }
+
+    /// How this end waits while all lanes are empty (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -69,6 +83,7 @@ impl Consumer {
             None => match (self.seat.gone(), self.lend()?) {
                 (_, Some(lent)) => lent,
                 (None, None) => {
+                    self.found_empty();
                     self.seat.shared.memory.counters().count(Counter::Empty);
                     return Err(TryPopError::Empty);
                 }
@@ -97,12 +112,31 @@ impl Consumer {
 
     #[inline]
     fn receive_until(&mut self, deadline: Option<Instant>) -> Result<Loan<'_>, PopError> {
+        let (found, seen_before) = match self.lend()? {
+            Some(lent) => lent,
+            None => self.wait_and_lend(deadline)?,
+        };
+        Ok(Loan { consumer: self, found, seen_before })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_and_lend(&mut self, deadline: Option<Instant>) -> Result<(Found, bool), PopError> {
         loop {
-            if let Some((found, seen_before)) = self.lend()? {
-                return Ok(Loan { consumer: self, found, seen_before });
+            let pauses = self.found_empty();
+            let waited = self.wait_for_message(pauses, deadline);
+            // Looked at even if there is nothing to wait for: a message in parts that nobody will end is dropped.
+            if let Some(lent) = self.lend()? {
+                return Ok(lent);
             }
-            self.wait_for_message(deadline)?;
+            waited?;
         }
+    }
+
+    /// Notes that nothing is there; says for how many pauses to stay away.
+    fn found_empty(&mut self) -> u32 {
+        self.merge.publish(&self.seat.shared.memory);
+        self.stream.found_empty()
     }
 
     fn something_there(&self) -> bool {
@@ -112,15 +146,19 @@ impl Consumer {
     /// Records that the next message is handed out, if there is one.
     #[inline]
     fn lend(&mut self) -> Result<Option<(Found, bool)>, AccessError> {
-        let Self { merge, seat, .. } = self;
+        let Self { merge, assembled, stream, seat, .. } = self;
         let (shared, words) = (&seat.shared, &seat.shared.memory);
         if shared.guard.forked() {
             return Err(AccessError::Forked);
         }
-        let space = |lane| shared.notify(words.producer_event(lane));
-        let Some(found) = merge.next(words, space).map_err(|_| AccessError::Corrupt)? else {
+        let mut assembly = Assembly { shared, assembled };
+        let Some(found) = merge.next(words, &mut assembly).map_err(|_| AccessError::Corrupt)? else {
             return Ok(None);
         };
+        let (position, length) = found.message;
+        if length <= LARGEST_TAKEN && stream.received() == Habit::Ahead {
+            words.records(found.lane).take_lines(position + AHEAD, record_size(length));
+        }
         let seen_before = merge.hand_out(words, found);
         if seen_before {
             words.counters().count(Counter::Redelivered);
@@ -128,8 +166,10 @@ impl Consumer {
         Ok(Some((found, seen_before)))
     }
 
-    #[inline]
-    fn wait_for_message(&self, deadline: Option<Instant>) -> Result<(), PopError> {
+    fn wait_for_message(&self, pauses: u32, deadline: Option<Instant>) -> Result<(), PopError> {
+        for _ in 0..pauses {
+            spin_hint();
+        }
         for _ in 0..first_looks(self.wait) {
             if self.something_there() {
                 return Ok(());
@@ -169,9 +209,36 @@ impl Consumer {
     fn release(&mut self, found: Found) {
         let shared = &self.seat.shared;
         if !shared.guard.forked() {
+            let (position, length) = found.message;
+            if length <= LARGEST_TAKEN && self.stream.habit() == Habit::Behind {
+                shared.memory.records(found.lane).drop_lines(position, record_size(length));
+            }
             self.merge.release(&shared.memory, found);
             shared.notify(shared.memory.producer_event(found.lane));
         }
+    }
+}
+
+/// What the merge needs to be done.
+struct Assembly<'a> {
+    shared: &'a Shared,
+    assembled: &'a mut [Vec<u8>],
+}
+
+impl Assistant for Assembly<'_> {
+    fn space(&mut self, lane: usize) {
+        self.shared.notify(self.shared.memory.producer_event(lane));
+    }
+
+    fn append(&mut self, lane: usize, part: (u64, u64), first: bool) {
+        let message = &mut self.assembled[lane];
+        if first {
+            message.clear();
+        }
+        let records = self.shared.memory.records(lane);
+        // SAFETY: the header (Acquire) said that the bytes are there; the producer does not write there before they
+        // are released, which the merge does afterwards.
+        message.extend_from_slice(unsafe { records.message(part).as_ref() });
     }
 }
 
@@ -222,6 +289,9 @@ impl Deref for Loan<'_> {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
+        if self.found.chained {
+            return &self.consumer.assembled[self.found.lane];
+        }
         let lane = self.consumer.seat.shared.memory.records(self.found.lane);
         // SAFETY: the header (Acquire) said that the bytes are there; the producer does not write there before the
         // release, which takes the loan's end.

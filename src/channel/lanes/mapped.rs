@@ -9,7 +9,7 @@ use crate::layout::lanes::{
 };
 use crate::region::{Memory, Object};
 use crate::ring::counters::Counters;
-use crate::ring::lanes::{Lanes, TALLIES};
+use crate::ring::lanes::{Lanes, TALLY};
 use crate::ring::mapped_records::{MappedRecords, Places};
 use crate::ring::records::{Records, longest};
 
@@ -21,6 +21,8 @@ pub(super) struct Mapped {
     pub(super) lanes: usize,
     /// Bytes of a lane's records, a power of two.
     pub(super) capacity: u64,
+    /// Bytes of the longest message in parts; 0: there are none.
+    pub(super) longest_chain: u64,
     /// Bytes from one lane to the next.
     stride: u64,
 }
@@ -41,11 +43,22 @@ impl Mapped {
             return None;
         }
         let base = memory.pointer(object.offset, needed, OBJECT_ALIGN)?;
-        Some(Self { base, lanes: lanes as usize, capacity, stride: stride(capacity)? })
+        Some(Self {
+            base,
+            lanes: lanes as usize,
+            capacity,
+            longest_chain: u64::from(object.parameters[1]),
+            stride: stride(capacity)?,
+        })
     }
 
     pub(super) fn longest(&self) -> usize {
         longest(self.capacity) as usize
+    }
+
+    /// Bytes of the longest message that can be pushed.
+    pub(super) fn longest_pushed(&self) -> usize {
+        self.longest().max(self.longest_chain as usize)
     }
 
     /// `count` words at `offset` in the object's head or a lane's, as these atomics.
@@ -95,8 +108,12 @@ impl Lanes for Mapped {
         self.records(lane)
     }
     #[inline]
-    fn tallies(&self, lane: usize) -> &[AtomicU64] {
-        self.words(self.start(lane) + lane::TALLIES, TALLIES)
+    fn tallies(&self, lane: usize) -> [&[AtomicU64]; 2] {
+        let start = self.start(lane);
+        lane::TALLIES.map(|tally| self.words(start + tally, TALLY))
+    }
+    fn longest_chain(&self) -> u64 {
+        self.longest_chain
     }
     #[inline]
     fn producer_event(&self, lane: usize) -> &AtomicU32 {
@@ -128,6 +145,7 @@ pub(super) struct Layout;
 
 impl Places for Layout {
     const HEAD: u64 = lane::HEAD;
+    const RELEASED: u64 = lane::RELEASED;
     const TAKEN: u64 = lane::TAKEN;
     const HIGH_WATER: Option<u64> = None;
     const DATA: u64 = lane::DATA;

@@ -1,20 +1,23 @@
 //! The sending end of the lanes.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
+use super::mapped::Lane;
 use super::seat::ProducerSeat;
 use crate::layout::counters::Counter;
 use crate::region::AccessError;
 use crate::ring::bytes::{SendError, TooLarge, TrySendError};
+use crate::ring::chains;
 use crate::ring::core::NoSlot;
 use crate::ring::error::{PushError, TryPushError};
 use crate::ring::lanes::{self as algorithm, Lanes as _};
-use crate::ring::records::RecordProducer;
+use crate::ring::records::{Part, RecordProducer, Records};
 use crate::ring::role_words::Peer;
-use crate::ring::waiting::over;
-use crate::sync::eventcount::EventCount;
+use crate::ring::waiting::{Look, Looks, over};
+use crate::sync::eventcount::{EventCount, Sure};
 use crate::sync::wait::Wait;
 
 /// A sending end of [`Lanes`], with a lane of its own.
@@ -25,7 +28,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// How this end waits while its lane is full (default: [`Wait::Park`]).
+    /// How this end waits while its lane is full (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -37,12 +40,17 @@ impl Producer {
         self.seat.lane
     }
 
-    /// Bytes of the longest message.
+    /// Bytes of the longest message that can be claimed: half a lane, less 8.
     pub fn max_message(&self) -> usize {
         self.seat.shared.memory.longest()
     }
 
-    /// Sends a copy of `message`, if there is room.
+    /// Bytes of the longest message that can be pushed, in parts if need be.
+    pub fn max_chained(&self) -> usize {
+        self.seat.shared.memory.longest_pushed()
+    }
+
+    /// Sends a copy of `message`, if there is room. It must be no longer than what can be claimed.
     ///
     /// # Errors
     /// See [`TrySendError`].
@@ -50,14 +58,14 @@ impl Producer {
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), TrySendError> {
         let mut claim = self.try_claim(message.len())?;
         claim.copy_from_slice(message);
-        claim.commit();
-        Ok(())
+        claim.send().map_err(TrySendError::from)
     }
 
-    /// Sends a copy of `message`, waiting for room as long as it takes.
+    /// Sends a copy of `message`, waiting for room as long as it takes. If it is longer than what can be claimed, it is
+    /// sent in parts, where the lanes were [made for that](super::LanesOptions::chained).
     ///
     /// # Errors
-    /// See [`SendError`].
+    /// See [`SendError`]. Nothing is sent then: the consumer drops the parts that it has, and counts an aborted message.
     #[inline]
     pub fn push(&mut self, message: &[u8]) -> Result<(), SendError> {
         self.push_until(message, None)
@@ -73,9 +81,28 @@ impl Producer {
 
     #[inline]
     fn push_until(&mut self, message: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
+        if message.len() > self.max_message() {
+            return self.push_chained(message, deadline);
+        }
         let mut claim = self.claim_until(message.len(), deadline)?;
         claim.copy_from_slice(message);
-        claim.commit();
+        claim.send().map_err(SendError::from)
+    }
+
+    #[cold]
+    fn push_chained(&mut self, message: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
+        let max = self.max_chained();
+        if message.len() > max {
+            return Err(TooLarge { length: message.len(), max }.into());
+        }
+        let capacity = self.seat.records.capacity();
+        for (start, length, part) in chains::parts(capacity, message.len() as u64) {
+            let position = self.position_until(length, part, deadline)?;
+            let bytes = usize::try_from(start).expect("in a slice");
+            self.bytes_of(position, length)
+                .copy_from_slice(&message[bytes..][..usize::try_from(length).expect("in a slice")]);
+            self.commit(length, part)?;
+        }
         Ok(())
     }
 
@@ -86,7 +113,8 @@ impl Producer {
     /// See [`TrySendError`].
     #[inline]
     pub fn try_claim(&mut self, length: usize) -> Result<Claim<'_>, TrySendError> {
-        let position = self.find_room(length)?;
+        self.check_length(length)?;
+        let position = self.find_room(length as u64, Part::WHOLE)?;
         Ok(Claim { producer: self, position, length })
     }
 
@@ -109,65 +137,104 @@ impl Producer {
 
     #[inline]
     fn claim_until(&mut self, length: usize, deadline: Option<Instant>) -> Result<Claim<'_>, SendError> {
-        let position = match self.find_room(length) {
-            Ok(position) => position,
-            Err(TrySendError::TooLarge(error)) => return Err(error.into()),
-            Err(TrySendError::Push(TryPushError::Full(()))) => self.wait_for_room(length as u64, deadline)?,
-            Err(TrySendError::Push(error)) => return Err(having_waited(error).into()),
-        };
+        self.check_length(length)?;
+        let position = self.position_until(length as u64, Part::WHOLE, deadline)?;
         Ok(Claim { producer: self, position, length })
     }
 
-    /// The position of room for a message.
     #[inline]
-    fn find_room(&mut self, length: usize) -> Result<u64, TrySendError> {
+    fn check_length(&self, length: usize) -> Result<(), TooLarge> {
         let max = self.max_message();
-        if length > max {
-            return Err(TooLarge { length, max }.into());
+        if length <= max { Ok(()) } else { Err(TooLarge { length, max }) }
+    }
+
+    #[inline]
+    fn position_until(
+        &mut self,
+        length: u64,
+        part: Part,
+        deadline: Option<Instant>,
+    ) -> Result<u64, SendError> {
+        match self.find_room(length, part) {
+            Ok(position) => Ok(position),
+            Err(TrySendError::Push(TryPushError::Full(()))) => self.wait_for_room(length, part, deadline),
+            Err(error) => Err(having_waited(error)),
         }
-        if self.seat.shared.guard.forked() {
-            return Err(TryPushError::Access(AccessError::Forked, ()).into());
-        }
+    }
+
+    /// The position of room for a message, or a part of one.
+    #[inline]
+    fn find_room(&mut self, length: u64, part: Part) -> Result<u64, TrySendError> {
+        let Self { core, seat, .. } = self;
         // However much room there is: nobody would receive it.
-        match algorithm::consumer(&self.seat.shared.memory) {
-            Peer::Expected => {}
-            Peer::Left => return Err(TryPushError::Disconnected(()).into()),
-            Peer::Died => return Err(TryPushError::PeerDied(()).into()),
+        let may_send = !seat.shared.guard.forked()
+            && seat.has_lane()
+            && algorithm::consumer(&seat.shared.memory) == Peer::Expected;
+        if may_send && let Ok(position) = claim(core, &seat.records, length, part, Look::Exact) {
+            return Ok(position);
         }
-        self.core.claim(&self.seat.lane(), length as u64).map_err(|why| self.no_room(why).into())
+        Err(self.why_no_room(length, part))
     }
 
     #[cold]
-    fn no_room(&self, why: NoSlot) -> TryPushError<()> {
-        if why == NoSlot::Corrupt {
-            return TryPushError::Access(AccessError::Corrupt, ());
+    #[inline(never)]
+    fn why_no_room(&mut self, length: u64, part: Part) -> TrySendError {
+        if self.seat.shared.guard.forked() {
+            return TryPushError::Access(AccessError::Forked, ()).into();
+        }
+        if let Some(end) = self.ended() {
+            return end;
+        }
+        let Self { core, seat, .. } = self;
+        if claim(core, &seat.records, length, part, Look::Exact) == Err(NoSlot::Corrupt) {
+            return TryPushError::Access(AccessError::Corrupt, ()).into();
         }
         let counters = self.seat.shared.memory.counters();
         counters.count(Counter::Full);
-        counters.queued(self.core.queued(&self.seat.lane()));
-        TryPushError::Full(())
+        counters.queued(self.core.queued(&self.seat.records));
+        TryPushError::Full(()).into()
+    }
+
+    /// Why nothing can be sent, however much room there is.
+    fn ended(&self) -> Option<TrySendError> {
+        if !self.seat.has_lane() {
+            return Some(TrySendError::Revoked);
+        }
+        match algorithm::consumer(&self.seat.shared.memory) {
+            Peer::Expected => None,
+            Peer::Left => Some(TryPushError::Disconnected(()).into()),
+            Peer::Died => Some(TryPushError::PeerDied(()).into()),
+        }
     }
 
     #[cold]
-    fn wait_for_room(&mut self, length: u64, deadline: Option<Instant>) -> Result<u64, PushError<()>> {
+    fn wait_for_room(
+        &mut self,
+        length: u64,
+        part: Part,
+        deadline: Option<Instant>,
+    ) -> Result<u64, SendError> {
         let Self { core, wait, seat } = self;
         let memory = &seat.shared.memory;
         memory.counters().count(Counter::SendsWaited);
-        let mut look = || match core.claim(&seat.lane(), length) {
+        let mut looks = Looks::new();
+        let mut look = |sure| match claim(core, &seat.records, length, part, looks.next(sure)) {
             Ok(position) => Some(Ok(position)),
-            Err(NoSlot::Corrupt) => Some(Err(PushError::Access(AccessError::Corrupt, ()))),
+            Err(NoSlot::Corrupt) => Some(Err(PushError::Access(AccessError::Corrupt, ()).into())),
+            Err(NoSlot::Full) if !seat.has_lane() => Some(Err(SendError::Revoked)),
             Err(NoSlot::Full) => match algorithm::consumer(memory) {
                 Peer::Expected => None,
-                Peer::Left => Some(Err(PushError::Disconnected(()))),
-                Peer::Died => Some(Err(PushError::PeerDied(()))),
+                Peer::Left => Some(Err(PushError::Disconnected(()).into())),
+                Peer::Died => Some(Err(PushError::PeerDied(()).into())),
             },
         };
         loop {
             let event = EventCount(seat.event());
-            let found = event.wait_until(&*seat.shared.inner, *wait, deadline, &mut look, || seat.examine());
-            match found.or_else(&mut look) {
+            let found =
+                event.wait_until_sure(&*seat.shared.inner, *wait, deadline, &mut look, || seat.examine());
+            match found.or_else(|| look(Sure::Yes)) {
                 Some(result) => return result,
-                None if over(deadline) => return Err(PushError::TimedOut(())),
+                None if over(deadline) => return Err(PushError::TimedOut(()).into()),
                 // The consumer was gone, but a successor has come already.
                 None => {}
             }
@@ -175,19 +242,70 @@ impl Producer {
     }
 
     #[inline]
-    fn commit(&mut self, length: usize) {
-        self.core.commit(&self.seat.lane(), length as u64);
-        self.seat.shared.notify(self.seat.shared.memory.consumer_event());
+    fn bytes_of(&mut self, position: u64, length: u64) -> &mut [u8] {
+        // SAFETY: `claim` gave this producer the record, which nobody reads before its header; the borrow of the
+        // producer keeps it the only one in this process.
+        unsafe { self.seat.records.message((position, length)).as_mut() }
+    }
+
+    /// Makes the claimed record visible, unless the lane was taken away.
+    #[inline]
+    fn commit(&mut self, length: u64, part: Part) -> Result<(), Revoked> {
+        let Self { core, seat, .. } = self;
+        if !seat.has_lane() {
+            return Err(Revoked);
+        }
+        core.commit_part(&seat.records, length, part);
+        seat.shared.notify(seat.shared.memory.consumer_event());
+        Ok(())
     }
 }
 
-fn having_waited(error: TryPushError<()>) -> PushError<()> {
+/// The position of room for a message, or a part of one; a chain before it that was not ended is given up.
+#[inline]
+fn claim(
+    core: &mut RecordProducer,
+    records: &Lane,
+    length: u64,
+    part: Part,
+    look: Look,
+) -> Result<u64, NoSlot> {
+    if !part.continues {
+        core.end_chain(records)?;
+    }
+    match look {
+        Look::Exact => core.claim(records, length),
+        Look::Cheap => core.claim_published(records, length),
+    }
+}
+
+/// Somebody took the lane away.
+struct Revoked;
+
+impl From<Revoked> for TrySendError {
+    fn from(Revoked: Revoked) -> Self {
+        Self::Revoked
+    }
+}
+
+impl From<Revoked> for SendError {
+    fn from(Revoked: Revoked) -> Self {
+        Self::Revoked
+    }
+}
+
+fn having_waited(error: TrySendError) -> SendError {
     match error {
-        TryPushError::Full(()) => PushError::TimedOut(()),
-        TryPushError::Disconnected(()) => PushError::Disconnected(()),
-        TryPushError::PeerDied(()) => PushError::PeerDied(()),
-        TryPushError::Closed(()) => PushError::Closed(()),
-        TryPushError::Access(error, ()) => PushError::Access(error, ()),
+        TrySendError::TooLarge(error) => error.into(),
+        TrySendError::Revoked => SendError::Revoked,
+        TrySendError::Push(error) => match error {
+            TryPushError::Full(()) => PushError::TimedOut(()),
+            TryPushError::Disconnected(()) => PushError::Disconnected(()),
+            TryPushError::PeerDied(()) => PushError::PeerDied(()),
+            TryPushError::Closed(()) => PushError::Closed(()),
+            TryPushError::Access(error, ()) => PushError::Access(error, ()),
+        }
+        .into(),
     }
 }
 
@@ -211,22 +329,29 @@ pub struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Sends what was written. In a forked child this does nothing: the claim is the parent's.
+    /// Sends what was written. In a forked child this does nothing: the claim is the parent's. Nor in a lane that was
+    /// [revoked](super::Lanes::revoke): the next call says so.
     #[inline]
     pub fn commit(self) {
-        let length = self.length;
-        self.commit_prefix(length);
+        let _ = self.send();
     }
 
     /// Sends only the first `length` bytes (or all, if there are fewer).
     #[inline]
-    pub fn commit_prefix(self, length: usize) {
-        if !self.producer.seat.shared.guard.forked() {
-            let length = self.length.min(length);
-            self.producer.commit(length);
+    pub fn commit_prefix(mut self, length: usize) {
+        self.length = self.length.min(length);
+        let _ = self.send();
+    }
+
+    #[inline]
+    fn send(self) -> Result<(), Revoked> {
+        // Only what is dropped uncommitted is aborted.
+        let mut claim = ManuallyDrop::new(self);
+        if claim.producer.seat.shared.guard.forked() {
+            return Ok(());
         }
-        // Only what is dropped uncommitted was aborted.
-        std::mem::forget(self);
+        let length = claim.length as u64;
+        claim.producer.commit(length, Part::WHOLE)
     }
 }
 
@@ -235,16 +360,14 @@ impl Deref for Claim<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the claim has the record to itself until it is committed.
-        unsafe { self.producer.seat.lane().message((self.position, self.length as u64)).as_ref() }
+        unsafe { self.producer.seat.records.message((self.position, self.length as u64)).as_ref() }
     }
 }
 
 impl DerefMut for Claim<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: `claim` gave this producer the record, which nobody reads before its header; the borrow of the
-        // producer keeps it the only one in this process.
-        unsafe { self.producer.seat.lane().message((self.position, self.length as u64)).as_mut() }
+        self.producer.bytes_of(self.position, self.length as u64)
     }
 }
 

@@ -49,12 +49,22 @@ fn go_on_if(peer: Peer) -> AfterSlice {
 pub(super) struct ProducerSeat {
     pub(super) shared: Shared,
     pub(super) lane: usize,
+    /// Its records.
+    pub(super) records: Lane,
+    me: Owner,
 }
 
 impl ProducerSeat {
+    /// The seat of `me`, who has just taken this lane.
+    pub(super) fn new(shared: Shared, lane: usize, me: Owner) -> Self {
+        let records = shared.memory.records(lane);
+        Self { shared, lane, records, me }
+    }
+
+    /// Whether nobody has taken the lane away.
     #[inline]
-    pub(super) fn lane(&self) -> Lane {
-        self.shared.memory.records(self.lane)
+    pub(super) fn has_lane(&self) -> bool {
+        algorithm::has_lane(&self.shared.memory, self.lane, self.me)
     }
 
     pub(super) fn event(&self) -> &AtomicU32 {

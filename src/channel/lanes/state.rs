@@ -4,7 +4,7 @@ use super::mapped::Mapped;
 use crate::Region;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::inspect::{EndState, RoleState, SharedState, role_state};
-use crate::region::{Object, ObjectInfo, ObjectKind};
+use crate::region::Object;
 use crate::ring::lanes::{self, Lanes, Tally};
 use crate::ring::records::{self, Records};
 use crate::sync::eventcount::SLEEPERS;
@@ -13,16 +13,8 @@ use crate::sync::eventcount::SLEEPERS;
 const LOOKS: u32 = 8;
 
 /// The state of the lanes, for people; `None` where it makes no sense.
-pub(crate) fn state(region: &Region, info: &ObjectInfo) -> Option<SharedState> {
-    let object = Object {
-        kind: ObjectKind::Lanes,
-        offset: info.offset,
-        length: info.length,
-        item_size: info.item_size,
-        item_count: info.item_count,
-        parameters: info.parameters,
-    };
-    let words = Mapped::new(&region.inner.memory, &object)?;
+pub(crate) fn state(region: &Region, object: &Object) -> Option<SharedState> {
+    let words = Mapped::new(&region.inner.memory, object)?;
     // Relaxed: a picture of a moment that is over when it is seen.
     let end =
         |role, word: &AtomicU32| EndState { role, state: role_state(region, word.load(Ordering::Relaxed)) };
@@ -34,7 +26,9 @@ pub(crate) fn state(region: &Region, info: &ObjectInfo) -> Option<SharedState> {
     for number in 0..words.lanes {
         let (tally, messages, bytes) = lane_state(&words, number);
         counts.received += tally.messages;
-        counts.messages += tally.messages + messages.unwrap_or(0);
+        counts.lost += tally.lost;
+        counts.aborted += tally.aborted;
+        counts.messages += tally.messages + tally.lost + messages.unwrap_or(0);
         counts.bytes += tally.bytes + bytes;
         queued = queued.zip(messages).map(|(sum, messages)| sum + messages);
     }
@@ -57,12 +51,12 @@ pub(crate) fn state(region: &Region, info: &ObjectInfo) -> Option<SharedState> {
 fn lane_state(words: &Mapped, number: usize) -> (Tally, Option<u64>, u64) {
     let lane = words.records(number);
     // Acquire: headers and tallies are read afterwards.
-    let head = || lane.head().load(Ordering::Acquire);
-    let mut before = head();
+    let released = || lane.released().load(Ordering::Acquire);
+    let mut before = released();
     for _ in 0..LOOKS {
         let tally = lanes::tally(words.tallies(number), before);
         let queued = records::queued(&lane, before);
-        let after = head();
+        let after = released();
         // Headers before the consumer may be written over: only if it stands still the count is exact.
         if after == before {
             return (tally, queued.map(|(messages, _)| messages), queued.map_or(0, |(_, bytes)| bytes));

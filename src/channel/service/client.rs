@@ -6,13 +6,13 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use super::End;
+use super::body::Body;
 use super::error::CallError;
 use super::lanes::Place;
 use super::replies::Replies;
 use crate::atomic::{Ordering, spin_hint};
 use crate::layout::counters::Counter;
 use crate::os::clock::monotonic_ns;
-use crate::payload::Payload;
 use crate::region::AccessError;
 use crate::ring::calls::{Progress, State, Word};
 use crate::ring::parts::Receiving;
@@ -22,7 +22,7 @@ use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::wait::Wait;
 
 /// An asking end of a [`Service`](super::Service). A thread that asks has one of its own.
-pub struct Client<Q: Payload, R: Payload> {
+pub struct Client<Q: Body, R: Body> {
     pub(super) end: End<Q, R>,
     lane: u32,
     wait: Wait,
@@ -30,7 +30,7 @@ pub struct Client<Q: Payload, R: Payload> {
     busy: Cell<u64>,
 }
 
-impl<Q: Payload, R: Payload> Client<Q, R> {
+impl<Q: Body, R: Body> Client<Q, R> {
     pub(super) fn new(end: End<Q, R>) -> Self {
         let lane = u32::try_from(end.index).expect("at most 64 lanes");
         // Relaxed: a call's own notification orders it before the servers' look. Whoever had the lane before
@@ -39,44 +39,16 @@ impl<Q: Payload, R: Payload> Client<Q, R> {
         Self { end, lane, wait: Wait::default(), busy: Cell::new(0) }
     }
 
-    /// How this client waits for answers (default: [`Wait::Park`]).
+    /// How this client waits for answers (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Calls, and waits for the answer as long as it takes.
-    ///
-    /// # Errors
-    /// See [`CallError`].
+    /// A request of that length, to be written in place.
     #[inline]
-    pub fn call(&self, request: &Q) -> Result<R, CallError> {
-        let mut place = self.request()?;
-        place.write(request);
-        place.send().wait().map(|reply| *reply)
-    }
-
-    /// The same, waiting at most `time`; a server that comes to the call later leaves it alone.
-    ///
-    /// # Errors
-    /// See [`CallError`]; [`CallError::TimedOut`] when the time is over.
-    pub fn call_timeout(&self, request: &Q, time: Duration) -> Result<R, CallError> {
-        let mut place = self.request()?.deadline_in(time);
-        place.write(request);
-        match place.send().wait_timeout(time) {
-            Ok(reply) => Ok(*reply),
-            Err(NotAnswered::Yet(_)) => Err(CallError::TimedOut),
-            Err(NotAnswered::Never(error)) => Err(error),
-        }
-    }
-
-    /// A request to be written in place, then [sent](Request::send). What it holds before is some earlier request.
-    ///
-    /// # Errors
-    /// [`CallError::Busy`] when all of this client's calls are under way.
-    #[inline]
-    pub fn request(&self) -> Result<Request<'_, Q, R>, CallError> {
+    pub(super) fn begin(&self, length: Q::Length) -> Result<Request<'_, Q, R>, CallError> {
         if self.end.forked() {
             return Err(AccessError::Forked.into());
         }
@@ -85,7 +57,7 @@ impl<Q: Payload, R: Payload> Client<Q, R> {
             let place = Place { lane: self.lane, slot };
             if let Some(word) = self.end.lanes.call(place).available() {
                 self.busy.set(busy | 1 << slot);
-                return Ok(Request { held: Held { client: self, place }, word, deadline: 0 });
+                return Ok(Request { held: Held { client: self, place }, length, word, deadline: 0 });
             }
         }
         self.end.counters().count(Counter::Full);
@@ -98,19 +70,19 @@ impl<Q: Payload, R: Payload> Client<Q, R> {
     }
 }
 
-impl<Q: Payload, R: Payload> fmt::Debug for Client<Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for Client<Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("lane", &self.lane).finish_non_exhaustive()
     }
 }
 
 /// A slot that is this client's; given back when dropped.
-pub(super) struct Held<'a, Q: Payload, R: Payload> {
+pub(super) struct Held<'a, Q: Body, R: Body> {
     pub(super) client: &'a Client<Q, R>,
     pub(super) place: Place,
 }
 
-impl<Q: Payload, R: Payload> Held<'_, Q, R> {
+impl<Q: Body, R: Body> Held<'_, Q, R> {
     #[inline]
     pub(super) fn call(&self) -> crate::ring::calls::Call<'_> {
         self.client.end.lanes.call(self.place)
@@ -167,7 +139,7 @@ impl<Q: Payload, R: Payload> Held<'_, Q, R> {
         loop {
             let condition = || match look() {
                 // Whoever sleeps looks seldom: woken by a server's leaving, it is to see that.
-                None if wait == Wait::Park => no_server(),
+                None if matches!(wait, Wait::Park | Wait::Adaptive) => no_server(),
                 outcome => outcome,
             };
             let found = event.wait_until(&*end.inner, wait, deadline, condition, after_slice);
@@ -179,7 +151,7 @@ impl<Q: Payload, R: Payload> Held<'_, Q, R> {
     }
 }
 
-impl<Q: Payload, R: Payload> Drop for Held<'_, Q, R> {
+impl<Q: Body, R: Body> Drop for Held<'_, Q, R> {
     #[inline]
     fn drop(&mut self) {
         let busy = &self.client.busy;
@@ -188,13 +160,14 @@ impl<Q: Payload, R: Payload> Drop for Held<'_, Q, R> {
 }
 
 /// A request that is being written where it lies. Dropped without [`Request::send`], nothing is asked.
-pub struct Request<'a, Q: Payload, R: Payload> {
+pub struct Request<'a, Q: Body, R: Body> {
     held: Held<'a, Q, R>,
+    pub(super) length: Q::Length,
     word: Word,
     deadline: u64,
 }
 
-impl<'a, Q: Payload, R: Payload> Request<'a, Q, R> {
+impl<'a, Q: Body, R: Body> Request<'a, Q, R> {
     /// Its time, from now on. Servers that come to it later leave it alone, one that has it can see how much is left,
     /// and whoever waits for its answer waits no longer ([`CallError::TimedOut`]).
     #[must_use]
@@ -204,20 +177,16 @@ impl<'a, Q: Payload, R: Payload> Request<'a, Q, R> {
         self
     }
 
-    /// Writes all of it.
-    #[inline]
-    pub fn write(&mut self, request: &Q) {
-        **self = *request;
-    }
-
     /// Sends it.
     #[inline]
     pub fn send(self) -> Pending<'a, Q, R> {
-        let Self { held, word, deadline } = self;
+        let Self { held, length, word, deadline } = self;
         let client = held.client;
         if !client.end.forked() {
             // Relaxed: ordered by the ticket.
             client.end.lanes.deadline(held.place).store(deadline, Ordering::Relaxed);
+            // SAFETY: this client has the place until it is posted; it is valid and aligned (see `Lanes`).
+            unsafe { Q::set_length(client.end.lanes.request(held.place), length) };
             held.call().post(word);
             EventCount(client.end.lanes.servers_event()).notify(&*client.end.inner);
         }
@@ -225,26 +194,32 @@ impl<'a, Q: Payload, R: Payload> Request<'a, Q, R> {
     }
 }
 
-impl<Q: Payload, R: Payload> Deref for Request<'_, Q, R> {
-    type Target = Q;
+impl<Q: Body, R: Body> Deref for Request<'_, Q, R> {
+    type Target = Q::View;
     #[inline]
-    fn deref(&self) -> &Q {
+    fn deref(&self) -> &Q::View {
         // SAFETY: `available` said that no server has the slot, and none takes it before `post`, which ends
-        // this. Within this process `busy` keeps others away. Every bit pattern is a `Q`.
-        unsafe { self.held.client.end.lanes.request(self.held.place).as_ref() }
+        // this. Within this process `busy` keeps others away. The length is no more than there is room for.
+        unsafe { Q::view(self.held.client.end.lanes.request(self.held.place), self.length) }
     }
 }
 
-impl<Q: Payload, R: Payload> DerefMut for Request<'_, Q, R> {
+impl<Q: Body, R: Body> DerefMut for Request<'_, Q, R> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut Q {
+    fn deref_mut(&mut self) -> &mut Q::View {
         // SAFETY: as in `deref`.
-        unsafe { self.held.client.end.lanes.request(self.held.place).as_mut() }
+        unsafe { Q::view_mut(self.held.client.end.lanes.request(self.held.place), self.length) }
+    }
+}
+
+impl<Q: Body, R: Body> fmt::Debug for Request<'_, Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("length", &self.length).finish_non_exhaustive()
     }
 }
 
 /// A call that is under way. Dropping it gives it up: see [`Pending::cancel`].
-pub struct Pending<'a, Q: Payload, R: Payload> {
+pub struct Pending<'a, Q: Body, R: Body> {
     /// `None` once it is over, and the slot somebody else's.
     held: Option<Held<'a, Q, R>>,
     pub(super) ticket: Word,
@@ -253,14 +228,14 @@ pub struct Pending<'a, Q: Payload, R: Payload> {
 }
 
 /// Why a call has no answer now.
-pub enum NotAnswered<'a, Q: Payload, R: Payload> {
+pub enum NotAnswered<'a, Q: Body, R: Body> {
     /// Not yet: here it is back.
     Yet(Pending<'a, Q, R>),
     /// It will have none.
     Never(CallError),
 }
 
-impl<Q: Payload, R: Payload> fmt::Debug for NotAnswered<'_, Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for NotAnswered<'_, Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Yet(_) => f.write_str("Yet"),
@@ -269,7 +244,7 @@ impl<Q: Payload, R: Payload> fmt::Debug for NotAnswered<'_, Q, R> {
     }
 }
 
-impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
+impl<'a, Q: Body, R: Body> Pending<'a, Q, R> {
     /// Waits for the answer as long as it takes.
     ///
     /// # Errors
@@ -277,7 +252,7 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
     #[inline]
     pub fn wait(self) -> Result<Reply<'a, Q, R>, CallError> {
         match self.wait_until(None) {
-            Some(Ok(())) => Ok(self.into_reply()),
+            Some(Ok(())) => self.into_reply(),
             Some(Err(error)) => Err(error),
             None => Err(CallError::TimedOut),
         }
@@ -317,14 +292,18 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
     fn ended(self, outcome: Option<Result<(), CallError>>) -> Result<Reply<'a, Q, R>, NotAnswered<'a, Q, R>> {
         match outcome {
             None => Err(NotAnswered::Yet(self)),
-            Some(Ok(())) => Ok(self.into_reply()),
+            Some(Ok(())) => self.into_reply().map_err(NotAnswered::Never),
             Some(Err(error)) => Err(NotAnswered::Never(error)),
         }
     }
 
     #[inline]
-    fn into_reply(mut self) -> Reply<'a, Q, R> {
-        Reply { held: self.held.take().expect("only what is over is taken") }
+    fn into_reply(mut self) -> Result<Reply<'a, Q, R>, CallError> {
+        let held = self.held.take().expect("only what is over is taken");
+        let lanes = &held.client.end.lanes;
+        // SAFETY: ANSWERED (Acquire) said that the response is there; as in `Reply::deref`.
+        let length = unsafe { R::length(lanes.response(held.place), lanes.response_size()) };
+        Ok(Reply { length: length.ok_or(AccessError::Corrupt)?, held })
     }
 
     #[inline]
@@ -391,7 +370,13 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
     }
 }
 
-impl<Q: Payload, R: Payload> Drop for Pending<'_, Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for Pending<'_, Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
+}
+
+impl<Q: Body, R: Body> Drop for Pending<'_, Q, R> {
     #[inline]
     fn drop(&mut self) {
         if self.held.is_some() {
@@ -413,22 +398,23 @@ pub(super) fn ended(state: State) -> CallError {
 }
 
 /// An answer, lent out where it lies. Dropping it gives its call back.
-pub struct Reply<'a, Q: Payload, R: Payload> {
+pub struct Reply<'a, Q: Body, R: Body> {
     held: Held<'a, Q, R>,
+    length: R::Length,
 }
 
-impl<Q: Payload, R: Payload> Deref for Reply<'_, Q, R> {
-    type Target = R;
+impl<Q: Body, R: Body> Deref for Reply<'_, Q, R> {
+    type Target = R::View;
     #[inline]
-    fn deref(&self) -> &R {
+    fn deref(&self) -> &R::View {
         // SAFETY: ANSWERED (Acquire) said that the response is there and that its server is done with it;
-        // no server takes the slot before it is posted again, which `busy` forbids while this lives. Every bit pattern
-        // is an `R`.
-        unsafe { self.held.client.end.lanes.response(self.held.place).as_ref() }
+        // no server takes the slot before it is posted again, which `busy` forbids while this lives. The length was
+        // checked.
+        unsafe { R::view(self.held.client.end.lanes.response(self.held.place), self.length) }
     }
 }
 
-impl<Q: Payload, R: Payload + fmt::Debug> fmt::Debug for Reply<'_, Q, R> {
+impl<Q: Body, R: Body<View: fmt::Debug>> fmt::Debug for Reply<'_, Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
     }

@@ -43,6 +43,14 @@ pub enum CallError {
     /// have been carried out in part.
     #[error("the server died with the call in hand")]
     ServerDied,
+    /// The request is longer than there is room for; nothing was asked.
+    #[error("a request of {length} bytes: the longest has {max} (`ServiceOptions::longest_request`)")]
+    TooLarge {
+        /// Bytes of the request.
+        length: usize,
+        /// Bytes of the longest one.
+        max: usize,
+    },
     /// The server refused the call.
     #[error("the server refused the call")]
     Refused,
@@ -104,6 +112,18 @@ impl From<ReceiveError> for TryReceiveError {
     }
 }
 
+/// An answer that is longer than there is room for. Its call comes back.
+#[derive(Error)]
+#[error("an answer of {length} bytes: the longest has {max} (`ServiceOptions::longest_response`)")]
+pub struct TooLarge<T> {
+    /// Bytes of the answer.
+    pub length: usize,
+    /// Bytes of the longest one.
+    pub max: usize,
+    /// The call that was to be answered.
+    pub call: T,
+}
+
 /// Why a part of an answer was not sent, having waited. The value comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -114,6 +134,16 @@ pub enum SendError<T> {
     /// The client has given the call up, has left, or died: nobody waits for the answer.
     #[error("the client has given the call up, or is gone")]
     Cancelled(T),
+    /// The part is longer than there is room for.
+    #[error("a part of {length} bytes: the longest has {max} (`ServiceOptions::longest_response`)")]
+    TooLarge {
+        /// Bytes of the part.
+        length: usize,
+        /// Bytes of the longest one.
+        max: usize,
+        /// What was to be sent.
+        value: T,
+    },
     /// Forked or corrupt.
     #[error("{0}")]
     Access(AccessError, T),
@@ -129,6 +159,16 @@ pub enum TrySendError<T> {
     /// The client has given the call up, has left, or died: nobody waits for the answer.
     #[error("the client has given the call up, or is gone")]
     Cancelled(T),
+    /// The part is longer than there is room for.
+    #[error("a part of {length} bytes: the longest has {max} (`ServiceOptions::longest_response`)")]
+    TooLarge {
+        /// Bytes of the part.
+        length: usize,
+        /// Bytes of the longest one.
+        max: usize,
+        /// What was to be sent.
+        value: T,
+    },
     /// Forked or corrupt.
     #[error("{0}")]
     Access(AccessError, T),
@@ -140,6 +180,7 @@ impl SendError<()> {
         match self {
             Self::TimedOut(()) => SendError::TimedOut(value),
             Self::Cancelled(()) => SendError::Cancelled(value),
+            Self::TooLarge { length, max, value: () } => SendError::TooLarge { length, max, value },
             Self::Access(error, ()) => SendError::Access(error, value),
         }
     }
@@ -151,6 +192,7 @@ impl TrySendError<()> {
         match self {
             Self::Full(()) => TrySendError::Full(value),
             Self::Cancelled(()) => TrySendError::Cancelled(value),
+            Self::TooLarge { length, max, value: () } => TrySendError::TooLarge { length, max, value },
             Self::Access(error, ()) => TrySendError::Access(error, value),
         }
     }
@@ -160,7 +202,10 @@ impl<T> SendError<T> {
     /// The value that was not sent.
     pub fn into_inner(self) -> T {
         match self {
-            Self::TimedOut(value) | Self::Cancelled(value) | Self::Access(_, value) => value,
+            Self::TimedOut(value)
+            | Self::Cancelled(value)
+            | Self::TooLarge { value, .. }
+            | Self::Access(_, value) => value,
         }
     }
 }
@@ -169,7 +214,10 @@ impl<T> TrySendError<T> {
     /// The value that was not sent.
     pub fn into_inner(self) -> T {
         match self {
-            Self::Full(value) | Self::Cancelled(value) | Self::Access(_, value) => value,
+            Self::Full(value)
+            | Self::Cancelled(value)
+            | Self::TooLarge { value, .. }
+            | Self::Access(_, value) => value,
         }
     }
 }

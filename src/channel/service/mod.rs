@@ -18,6 +18,55 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Requests and responses of any length, up to a maximum, are [`Bytes`]; either side can have them alone:
+//!
+//! ```
+//! use allmende::{Region, channel::service::{Bytes, Service}};
+//! # let region = Region::create().memfd("example")?;
+//! let options = Service::<Bytes, Bytes>::options().longest_request(100).longest_response(10_000);
+//! let shouts = Service::<Bytes, Bytes>::create(&region, "shouts", &options)?;
+//! # let server = shouts.server()?;
+//! let worker = std::thread::spawn(move || {
+//!     let call = server.receive().unwrap();
+//!     let loud = call.to_ascii_uppercase();
+//!     call.reply(&loud).unwrap();
+//! });
+//! let client = shouts.client()?;
+//! assert_eq!(*client.call(b"hello")?, *b"HELLO");
+//! worker.join().unwrap();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! An answer in parts, each sent as soon as it is there:
+//!
+//! ```
+//! # use allmende::{Region, channel::service::Service};
+//! # let region = Region::create().memfd("example")?;
+//! let options = Service::<u64, u64>::options().parts(8);
+//! let numbers = Service::<u64, u64>::create(&region, "numbers", &options)?;
+//! # let server = numbers.server()?;
+//! let worker = std::thread::spawn(move || {
+//!     let call = server.receive().unwrap();
+//!     let up_to = *call;
+//!     let mut stream = call.stream();
+//!     for number in 0..up_to {
+//!         stream.send(number).unwrap(); // waits while eight are under way
+//!     }
+//!     stream.finish();
+//! });
+//! let client = numbers.client()?;
+//! let mut request = client.request()?;
+//! *request = 100;
+//! let mut replies = request.send().replies();
+//! let mut sum = 0;
+//! while let Some(number) = replies.next()? {
+//!     sum += *number;
+//! }
+//! assert_eq!(sum, 4950);
+//! # worker.join().unwrap();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The algorithm and its picture are in `ring::calls`, the layout in [`crate::layout::service`].
 //!
 //! # Promises
@@ -37,18 +86,22 @@
 //! * Where the last server left or died, calls that no server has taken end in [`CallError::NoServer`]. Before the first
 //!   one comes, they wait.
 
+mod body;
+mod bytes;
 mod client;
 mod error;
 mod lanes;
 mod replies;
 mod server;
 mod stream;
+mod typed;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use body::{Body, Bytes};
 pub use client::{Client, NotAnswered, Pending, Reply, Request};
-pub use error::{CallError, JoinError, ReceiveError, SendError, TryReceiveError, TrySendError};
+pub use error::{CallError, JoinError, ReceiveError, SendError, TooLarge, TryReceiveError, TrySendError};
 pub use replies::{Part, Replies};
 pub use server::{Call, Response, Server};
 pub use stream::{PartClaim, ResponseStream};
@@ -57,13 +110,13 @@ use crate::Region;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::inspect::{EndState, RoleState, SharedState, role_state};
 use crate::layout::owner::{self, Owner};
+use crate::layout::round_up;
 use crate::layout::service::{
     ACTIVE, CLIENTS, COUNTERS, Geometry, LANE_EVENT, LANES, MAX_ALIGN, MAX_ATTEMPTS, MAX_CLIENTS, MAX_DEPTH,
     MAX_PARTS, MAX_SERVERS, RETRIES, SERVERS, SERVERS_EVENT, TICKET, counter, request_half, response_half,
-    word,
+    response_offset, word,
 };
 use crate::os::futex;
-use crate::payload::Payload;
 use crate::region::{
     AccessError, Inner, Liveness, Memory, NamedError, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
     region_of_its_own,
@@ -72,7 +125,8 @@ use crate::ring::calls::{self, State, Word};
 use crate::ring::counters::Counts;
 use crate::ring::members::Members;
 use crate::ring::role_words::Peer;
-use lanes::Lanes;
+use body::{LENGTH, Shape};
+use lanes::{Lanes, Sizes};
 
 /// What becomes of the calls that a server has in hand when it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,12 +148,21 @@ pub struct ServiceOptions {
     clients: u32,
     depth: u32,
     parts: u32,
+    longest_request: usize,
+    longest_response: usize,
     on_server_death: OnServerDeath,
 }
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { clients: 16, depth: 4, parts: 1, on_server_death: OnServerDeath::default() }
+        Self {
+            clients: 16,
+            depth: 4,
+            parts: 1,
+            longest_request: 1000,
+            longest_response: 1000,
+            on_server_death: OnServerDeath::default(),
+        }
     }
 }
 
@@ -126,6 +189,21 @@ impl ServiceOptions {
         self
     }
 
+    /// How many bytes a request can have if requests are [`Bytes`] (default: 1000); rounded up so that nothing is left of
+    /// its cache lines.
+    #[must_use]
+    pub fn longest_request(mut self, bytes: usize) -> Self {
+        self.longest_request = bytes;
+        self
+    }
+
+    /// The same of a response, or of a part of one.
+    #[must_use]
+    pub fn longest_response(mut self, bytes: usize) -> Self {
+        self.longest_response = bytes;
+        self
+    }
+
     /// What becomes of the calls that a server has in hand when it dies (default: their clients are told).
     #[must_use]
     pub fn on_server_death(mut self, policy: OnServerDeath) -> Self {
@@ -133,14 +211,14 @@ impl ServiceOptions {
         self
     }
 
-    fn spec<'a, Q: Payload, R: Payload>(
+    fn spec<'a, Q: Body, R: Body>(
         &self,
         name: &'a str,
         type_name: &'a str,
     ) -> Result<ObjectSpec<'a>, ObjectError> {
-        let size = size_of::<Q>() as u64 + size_of::<R>() as u64;
+        let size = Q::SIZE.unwrap_or(0) + R::SIZE.unwrap_or(0);
         let invalid = |count: u32, problem| ObjectError::InvalidSize { count: count.into(), size, problem };
-        if align_of::<Q>() > MAX_ALIGN || align_of::<R>() > MAX_ALIGN {
+        if Q::ALIGN > MAX_ALIGN || R::ALIGN > MAX_ALIGN {
             return Err(invalid(self.clients, "the alignment of a request or response is above 64"));
         }
         if !(1..=MAX_CLIENTS).contains(&self.clients) {
@@ -160,9 +238,15 @@ impl ServiceOptions {
             return Err(invalid(attempts, "choose between 2 and 31 attempts"));
         }
         let too_large = || invalid(self.clients, "it is too large");
-        let first = request_half(size_of::<Q>() as u64, align_of::<Q>()).ok_or_else(too_large)?;
+        // In full lines, where the length is free: so it follows from the geometry.
+        let request = Q::SIZE.or_else(|| (self.longest_request as u64).checked_add(LENGTH));
+        let response = R::SIZE.or_else(|| {
+            let bytes = (self.longest_response as u64).checked_add(LENGTH + response_offset(R::ALIGN))?;
+            Some(round_up(bytes, 64)? - response_offset(R::ALIGN))
+        });
+        let first = request.and_then(|size| request_half(size, Q::ALIGN)).ok_or_else(too_large)?;
         let second =
-            response_half(size_of::<R>() as u64, align_of::<R>(), self.parts).ok_or_else(too_large)?;
+            response.and_then(|size| response_half(size, R::ALIGN, self.parts)).ok_or_else(too_large)?;
         let geometry = Geometry {
             clients: self.clients,
             depth: self.depth,
@@ -193,13 +277,14 @@ impl ServiceOptions {
 }
 
 /// Of both types together, in their order.
-fn fingerprint<Q: Payload, R: Payload>() -> u64 {
+fn fingerprint<Q: Body, R: Body>() -> u64 {
     // As FNV-1a goes on, eight bytes at a time.
-    (Q::FINGERPRINT.rotate_left(17) ^ R::FINGERPRINT).wrapping_mul(0x0000_0100_0000_01b3)
+    (<Q as Shape>::FINGERPRINT.rotate_left(17) ^ <R as Shape>::FINGERPRINT)
+        .wrapping_mul(0x0000_0100_0000_01b3)
 }
 
-fn type_name<Q: Payload, R: Payload>() -> String {
-    format!("({} -> {})", Q::SCHEMA, R::SCHEMA)
+fn type_name<Q: Body, R: Body>() -> String {
+    format!("({} -> {})", Q::schema(), R::schema())
 }
 
 /// A service with requests of type `Q` and responses of type `R` in a region; become a
@@ -210,7 +295,7 @@ pub struct Service<Q, R> {
     lanes: Lanes<Q, R>,
 }
 
-impl<Q: Payload, R: Payload> Service<Q, R> {
+impl<Q: Body, R: Body> Service<Q, R> {
     /// Starts describing a service.
     pub fn options() -> ServiceOptions {
         ServiceOptions::default()
@@ -228,7 +313,9 @@ impl<Q: Payload, R: Payload> Service<Q, R> {
     ) -> Result<Self, ObjectError> {
         let type_name = type_name::<Q, R>();
         let spec = options.spec::<Q, R>(name, &type_name)?;
-        Self::at(region, region.inner.open_or_create_object(&spec, initialise)?)
+        let this = Self::at(region, region.inner.open_or_create_object(&spec, initialise)?)?;
+        this.agrees_on_responses(name, &spec)?;
+        Ok(this)
     }
 
     /// The service of that name in the user's namespace, in a region of its own; made with these options where there is
@@ -279,6 +366,24 @@ impl<Q: Payload, R: Payload> Service<Q, R> {
         let inner = region.inner.clone();
         let lanes = Lanes::new(&inner.memory, &object).ok_or(AccessError::Corrupt)?;
         Ok(Self { inner, object, lanes })
+    }
+
+    /// Whether responses of free length are as long as `spec` says, which no parameter of the directory says.
+    fn agrees_on_responses(&self, name: &str, spec: &ObjectSpec<'_>) -> Result<(), ObjectError> {
+        let parameters = spec.parameters.map(|Parameter(_, value)| value);
+        let meant = Geometry::of(spec.length, spec.item_count, parameters);
+        let meant = meant.and_then(|meant| Sizes::of::<Q, R>(&meant)).map_or(0, |meant| meant.response);
+        let found = self.lanes.response_size();
+        if found == meant {
+            return Ok(());
+        }
+        let number = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Err(ObjectError::WrongParameter {
+            name: name.to_owned(),
+            what: "bytes of a response, and its length:",
+            found: number(found),
+            expected: number(meant),
+        })
     }
 
     /// Becomes one more client.
@@ -371,7 +476,7 @@ fn announce_lanes(memory: &Memory, object: &Object, geometry: &Geometry) {
 }
 
 /// What both ends have in common: a place among the members of a side.
-struct End<Q: Payload, R: Payload> {
+struct End<Q: Body, R: Body> {
     inner: Arc<Inner>,
     object: Object,
     lanes: Lanes<Q, R>,
@@ -383,7 +488,7 @@ struct End<Q: Payload, R: Payload> {
     guard: crate::os::fork_guard::ForkGuard,
 }
 
-impl<Q: Payload, R: Payload> End<Q, R> {
+impl<Q: Body, R: Body> End<Q, R> {
     fn join(inner: &Arc<Inner>, object: Object, lanes: Lanes<Q, R>, side: Side) -> Result<Self, JoinError> {
         inner.check_access()?;
         let me = inner.me()?;
@@ -439,7 +544,7 @@ impl<Q: Payload, R: Payload> End<Q, R> {
     }
 }
 
-impl<Q: Payload, R: Payload> Drop for End<Q, R> {
+impl<Q: Body, R: Body> Drop for End<Q, R> {
     fn drop(&mut self) {
         if self.forked() {
             return;

@@ -4,10 +4,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
+use super::body::Body;
 use super::client::{Client, Held, Pending, ended};
 use super::error::CallError;
 use super::lanes::Place;
-use crate::payload::Payload;
 use crate::region::AccessError;
 use crate::ring::calls::State;
 use crate::ring::parts::{Next, Receiving};
@@ -18,14 +18,14 @@ use crate::sync::eventcount::EventCount;
 ///
 /// If the server dies, what it had sent comes first, then [`CallError::ServerDied`]. A call of which a part was sent is
 /// never given to another server, whatever [`OnServerDeath`](super::OnServerDeath) says: no part comes twice.
-pub struct Replies<'a, Q: Payload, R: Payload> {
+pub struct Replies<'a, Q: Body, R: Body> {
     call: Pending<'a, Q, R>,
     window: Receiving,
     /// How it ended.
     over: Option<Result<(), CallError>>,
 }
 
-impl<'a, Q: Payload, R: Payload> Replies<'a, Q, R> {
+impl<'a, Q: Body, R: Body> Replies<'a, Q, R> {
     pub(super) fn new(call: Pending<'a, Q, R>, window: Receiving) -> Self {
         Self { call, window, over: None }
     }
@@ -79,7 +79,12 @@ impl<'a, Q: Payload, R: Payload> Replies<'a, Q, R> {
         };
         match found {
             Some(Ok(Some(at))) => {
-                Ok(Some(Part { client: held.client, place: held.place, window: &mut self.window, at }))
+                let lanes = &held.client.end.lanes;
+                // SAFETY: the count in the call's word (Acquire) said that the part was sent: as in `Part::deref`.
+                let length = unsafe { R::length(lanes.part(held.place, at), lanes.response_size()) };
+                let Some(length) = length else { return self.ended(Some(Err(AccessError::Corrupt.into()))) };
+                let (client, place, window) = (held.client, held.place, &mut self.window);
+                Ok(Some(Part { client, place, window, at, length }))
             }
             None if !self.call.is_late() => Err(CallError::TimedOut),
             ended => self.ended(ended),
@@ -99,7 +104,7 @@ impl<'a, Q: Payload, R: Payload> Replies<'a, Q, R> {
 
 /// The place of the next part; `None` in it when there is none any more.
 #[inline]
-fn look<Q: Payload, R: Payload>(
+fn look<Q: Body, R: Body>(
     held: &Held<'_, Q, R>,
     window: &mut Receiving,
 ) -> Option<Result<Option<u64>, CallError>> {
@@ -115,31 +120,32 @@ fn look<Q: Payload, R: Payload>(
     }
 }
 
-impl<Q: Payload, R: Payload> fmt::Debug for Replies<'_, Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for Replies<'_, Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replies").field("received", &self.received()).finish_non_exhaustive()
     }
 }
 
 /// A part of an answer, lent out where it lies. Dropping it makes room for another one.
-pub struct Part<'a, Q: Payload, R: Payload> {
+pub struct Part<'a, Q: Body, R: Body> {
     client: &'a Client<Q, R>,
     place: Place,
     window: &'a mut Receiving,
     at: u64,
+    length: R::Length,
 }
 
-impl<Q: Payload, R: Payload> Deref for Part<'_, Q, R> {
-    type Target = R;
+impl<Q: Body, R: Body> Deref for Part<'_, Q, R> {
+    type Target = R::View;
     #[inline]
-    fn deref(&self) -> &R {
+    fn deref(&self) -> &R::View {
         // SAFETY: the count in the call's word (Acquire) said that this part was sent; its server does not write
-        // there again before `consume`, which the drop of this makes. Every bit pattern is an `R`.
-        unsafe { self.client.end.lanes.part(self.place, self.at).as_ref() }
+        // there again before `consume`, which the drop of this makes. The length was checked.
+        unsafe { R::view(self.client.end.lanes.part(self.place, self.at), self.length) }
     }
 }
 
-impl<Q: Payload, R: Payload> Drop for Part<'_, Q, R> {
+impl<Q: Body, R: Body> Drop for Part<'_, Q, R> {
     #[inline]
     fn drop(&mut self) {
         let end = &self.client.end;
@@ -150,7 +156,7 @@ impl<Q: Payload, R: Payload> Drop for Part<'_, Q, R> {
     }
 }
 
-impl<Q: Payload, R: Payload + fmt::Debug> fmt::Debug for Part<'_, Q, R> {
+impl<Q: Body, R: Body<View: fmt::Debug>> fmt::Debug for Part<'_, Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
     }

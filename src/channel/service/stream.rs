@@ -3,14 +3,14 @@
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::body::Body;
 use super::error::{SendError, TrySendError};
 use super::server::Call;
 use crate::atomic::spin_hint;
 use crate::layout::counters::Counter;
 use crate::layout::service::counter;
-use crate::payload::Payload;
 use crate::region::AccessError;
 use crate::ring::calls::State;
 use crate::ring::parts::{NoPlace, Sending};
@@ -19,82 +19,15 @@ use crate::sync::eventcount::{AfterSlice, EventCount};
 
 /// An answer in parts: see [`Call::stream`]. Dropped without [`finish`](Self::finish), the call is dropped: its client
 /// is told so after the parts that were sent.
-pub struct ResponseStream<'a, Q: Payload, R: Payload> {
+pub struct ResponseStream<'a, Q: Body, R: Body> {
     call: ManuallyDrop<Call<'a, Q, R>>,
     window: Sending,
 }
 
-impl<'a, Q: Payload, R: Payload> ResponseStream<'a, Q, R> {
+impl<'a, Q: Body, R: Body> ResponseStream<'a, Q, R> {
     pub(super) fn new(call: Call<'a, Q, R>) -> Self {
         let room = call.server.end.lanes.geometry.parts;
         Self { window: Sending::new(call.taken, room.into()), call: ManuallyDrop::new(call) }
-    }
-
-    /// A place for the next part, to be written where it lies, then [sent](PartClaim::send); waits for one as long as it
-    /// takes, or until the time of the call is over. What it holds before is some earlier part. Dropped, nothing is sent.
-    ///
-    /// # Errors
-    /// See [`SendError`].
-    #[inline]
-    pub fn claim(&mut self) -> Result<PartClaim<'_, 'a, Q, R>, SendError<()>> {
-        self.claim_until(None)
-    }
-
-    /// The same, waiting at most `time`.
-    ///
-    /// # Errors
-    /// See [`SendError`].
-    pub fn claim_timeout(&mut self, time: Duration) -> Result<PartClaim<'_, 'a, Q, R>, SendError<()>> {
-        self.claim_until(Instant::now().checked_add(time))
-    }
-
-    /// The same, if there is a place.
-    ///
-    /// # Errors
-    /// See [`TrySendError`].
-    pub fn try_claim(&mut self) -> Result<PartClaim<'_, 'a, Q, R>, TrySendError<()>> {
-        match self.look() {
-            Some(Ok(at)) => Ok(PartClaim { stream: self, at }),
-            None => {
-                self.call.server.end.counters().count(Counter::Full);
-                Err(TrySendError::Full(()))
-            }
-            Some(Err(SendError::Access(error, ()))) => Err(TrySendError::Access(error, ())),
-            Some(Err(_)) => Err(TrySendError::Cancelled(())),
-        }
-    }
-
-    /// Sends a copy of `value` as the next part, waiting for a place as long as it takes, or until the time of the call is
-    /// over.
-    ///
-    /// # Errors
-    /// See [`SendError`]; it gives the value back.
-    #[inline]
-    pub fn send(&mut self, value: R) -> Result<(), SendError<R>> {
-        self.send_until(value, None)
-    }
-
-    /// The same, waiting at most `time`.
-    ///
-    /// # Errors
-    /// See [`SendError`]; it gives the value back.
-    pub fn send_timeout(&mut self, value: R, time: Duration) -> Result<(), SendError<R>> {
-        self.send_until(value, Instant::now().checked_add(time))
-    }
-
-    /// The same, if there is a place.
-    ///
-    /// # Errors
-    /// See [`TrySendError`]; it gives the value back.
-    pub fn try_send(&mut self, value: R) -> Result<(), TrySendError<R>> {
-        match self.try_claim() {
-            Ok(mut claim) => {
-                *claim = value;
-                claim.send();
-                Ok(())
-            }
-            Err(error) => Err(error.with(value)),
-        }
     }
 
     /// Ends the answer: its client is told so after the last part.
@@ -115,24 +48,32 @@ impl<'a, Q: Payload, R: Payload> ResponseStream<'a, Q, R> {
     }
 
     #[inline]
-    fn send_until(&mut self, value: R, deadline: Option<Instant>) -> Result<(), SendError<R>> {
-        match self.claim_until(deadline) {
-            Ok(mut claim) => {
-                *claim = value;
-                claim.send();
-                Ok(())
-            }
-            Err(error) => Err(error.with(value)),
-        }
-    }
-
-    #[inline]
-    fn claim_until(&mut self, deadline: Option<Instant>) -> Result<PartClaim<'_, 'a, Q, R>, SendError<()>> {
+    pub(super) fn claim_until(
+        &mut self,
+        length: R::Length,
+        deadline: Option<Instant>,
+    ) -> Result<PartClaim<'_, 'a, Q, R>, SendError<()>> {
         let found = match self.look() {
             Some(found) => found,
             None => self.wait(deadline),
         };
-        Ok(PartClaim { at: found?, stream: self })
+        Ok(PartClaim { at: found?, length, stream: self })
+    }
+
+    /// The same, without waiting.
+    pub(super) fn claim_now(
+        &mut self,
+        length: R::Length,
+    ) -> Result<PartClaim<'_, 'a, Q, R>, TrySendError<()>> {
+        match self.look() {
+            Some(Ok(at)) => Ok(PartClaim { stream: self, at, length }),
+            None => {
+                self.call.server.end.counters().count(Counter::Full);
+                Err(TrySendError::Full(()))
+            }
+            Some(Err(SendError::Access(error, ()))) => Err(TrySendError::Access(error, ())),
+            Some(Err(_)) => Err(TrySendError::Cancelled(())),
+        }
     }
 
     /// Where the next part goes; `None`: nowhere yet.
@@ -175,14 +116,14 @@ impl<'a, Q: Payload, R: Payload> ResponseStream<'a, Q, R> {
     }
 }
 
-impl<Q: Payload, R: Payload> Drop for ResponseStream<'_, Q, R> {
+impl<Q: Body, R: Body> Drop for ResponseStream<'_, Q, R> {
     fn drop(&mut self) {
         self.call.server.end.count_own_unless_forked(counter::DROPPED);
         self.call.settle(State::Dropped, self.window.sent());
     }
 }
 
-impl<Q: Payload, R: Payload> fmt::Debug for ResponseStream<'_, Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for ResponseStream<'_, Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseStream").field("sent", &self.sent()).finish_non_exhaustive()
     }
@@ -190,46 +131,49 @@ impl<Q: Payload, R: Payload> fmt::Debug for ResponseStream<'_, Q, R> {
 
 /// A part that is being written where it lies. Dropped without [`PartClaim::send`], it is not sent.
 #[must_use = "a claim that is dropped sends nothing"]
-pub struct PartClaim<'s, 'a, Q: Payload, R: Payload> {
+pub struct PartClaim<'s, 'a, Q: Body, R: Body> {
     stream: &'s mut ResponseStream<'a, Q, R>,
     at: u64,
+    pub(super) length: R::Length,
 }
 
-impl<Q: Payload, R: Payload> PartClaim<'_, '_, Q, R> {
+impl<Q: Body, R: Body> PartClaim<'_, '_, Q, R> {
     /// Sends it.
     #[inline]
     pub fn send(self) {
-        let ResponseStream { call, window } = self.stream;
+        let Self { stream: ResponseStream { call, window }, at, length } = self;
         let end = &call.server.end;
         if !end.forked() {
+            // SAFETY: the place is this server's until `send`: as in `deref`.
+            unsafe { R::set_length(end.lanes.part(call.place, at), length) };
             window.send(end.lanes.call(call.place));
             EventCount(end.lanes.lane_event(call.place.lane)).notify(&*end.inner);
         }
     }
 }
 
-impl<Q: Payload, R: Payload> Deref for PartClaim<'_, '_, Q, R> {
-    type Target = R;
+impl<Q: Body, R: Body> Deref for PartClaim<'_, '_, Q, R> {
+    type Target = R::View;
     #[inline]
-    fn deref(&self) -> &R {
+    fn deref(&self) -> &R::View {
         let call = &self.stream.call;
         // SAFETY: the call is in this server's hands, and `place` said that its client is done with what was in this
         // part's place (Acquire) or never had any: it looks there again when `send`, which ends this, has counted
-        // it. Every bit pattern is an `R`.
-        unsafe { call.server.end.lanes.part(call.place, self.at).as_ref() }
+        // it. The length is no more than there is room for.
+        unsafe { R::view(call.server.end.lanes.part(call.place, self.at), self.length) }
     }
 }
 
-impl<Q: Payload, R: Payload> DerefMut for PartClaim<'_, '_, Q, R> {
+impl<Q: Body, R: Body> DerefMut for PartClaim<'_, '_, Q, R> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut R {
+    fn deref_mut(&mut self) -> &mut R::View {
         let call = &self.stream.call;
         // SAFETY: as in `deref`; the stream is borrowed exclusively.
-        unsafe { call.server.end.lanes.part(call.place, self.at).as_mut() }
+        unsafe { R::view_mut(call.server.end.lanes.part(call.place, self.at), self.length) }
     }
 }
 
-impl<Q: Payload, R: Payload> fmt::Debug for PartClaim<'_, '_, Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for PartClaim<'_, '_, Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PartClaim").finish_non_exhaustive()
     }

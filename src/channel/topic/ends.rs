@@ -31,7 +31,7 @@ impl<T: Message + ?Sized> Publisher<T> {
         Self { raw, _message: PhantomData }
     }
 
-    /// How this end waits for room, or for a block (default: [`Wait::Park`]).
+    /// How this end waits for room, or for a block (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.raw.wait = wait;
@@ -135,7 +135,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         Self { raw, _message: PhantomData }
     }
 
-    /// How this end waits for a message (default: [`Wait::Park`]).
+    /// How this end waits for a message (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.raw.wait = wait;
@@ -152,7 +152,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
     ///
     /// # Errors
     /// See [`ReceiveError`]: all that was published is received before it is said that the publishers are gone.
-    #[inline]
+    #[inline(always)]
     pub fn receive(&self) -> Result<Loan<'_, T>, ReceiveError> {
         self.receive_until(None)
     }
@@ -165,7 +165,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         self.receive_until(Instant::now().checked_add(time))
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive_until(&self, deadline: Option<Instant>) -> Result<Loan<'_, T>, ReceiveError> {
         let mut words = MaybeUninit::uninit();
         let got = self.raw.take(&mut words, T::LENGTH, deadline)?;

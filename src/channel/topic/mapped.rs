@@ -307,6 +307,22 @@ impl Backing for Mapped {
         }
     }
     #[inline]
+    fn will_take(&self, of: Entries, position: u64) {
+        let entry = self.entry_address(of, position);
+        cache::will_read(entry);
+        if self.entry_stride > 64 {
+            cache::will_read(entry.wrapping_add(64));
+        }
+    }
+    #[inline]
+    fn will_write(&self, of: Entries, position: u64) {
+        let entry = self.entry_address(of, position);
+        cache::take_line(entry);
+        if self.entry_stride > 64 {
+            cache::take_line(entry.wrapping_add(64));
+        }
+    }
+    #[inline]
     fn classes(&self) -> usize {
         self.class_count
     }

@@ -89,8 +89,12 @@ impl Options {
         self
     }
 
-    /// How many of them are committed at first, and each time that none is free (default: all). What is not
-    /// committed is not touched: in a region that is not prefaulted it costs no memory yet.
+    /// How many of them are in use at first, and how many more each time that none is free (default: all at once).
+    ///
+    /// The room for all of them is reserved with the region, whose memory is in hand when it is made: so growth cannot
+    /// fail, moves nothing, and gives none of that memory to others either. What it saves are touched lines and pages:
+    /// blocks that are not in use yet are not looked at, and in a region that is not
+    /// [prefaulted](crate::region::CreateOptions::prefault) they are not mapped either.
     #[must_use]
     pub fn at_first(mut self, blocks: u32) -> Self {
         self.at_first = Some(blocks);

@@ -206,9 +206,20 @@ impl RawPublisher {
         if place.block.is_some() {
             return self.enter(descriptor, &[]);
         }
-        // SAFETY: who writes there has the claim, which is in this call now.
-        let words = unsafe { *self.words.get() };
-        self.enter(descriptor, &words[..length.div_ceil(8)])
+        // SAFETY: who may write there has the claim, which is in this call now.
+        let words = unsafe { self.short(length) };
+        self.enter(descriptor, words)
+    }
+
+    /// The publisher's own words, as many as `length` bytes take.
+    ///
+    /// # Safety
+    /// Nobody writes to them as long as `'a`, which ends before the publisher does.
+    #[inline]
+    unsafe fn short<'a>(&self, length: usize) -> &'a [u64] {
+        let words = length.div_ceil(8).min(SHORT);
+        // SAFETY: they lie in a box of the publisher's, `SHORT` of them; the rest is the caller's.
+        unsafe { std::slice::from_raw_parts(self.words.get().cast(), words) }
     }
 
     /// Enters a message, if there is room.
@@ -297,8 +308,7 @@ impl RawPublisher {
                 #[allow(clippy::cast_possible_truncation)]
                 let descriptor = Descriptor { block: place.block, length: length as u32 };
                 // SAFETY: as in `try_deliver`.
-                let words = unsafe { *self.words.get() };
-                let words = if place.block.is_some() { &[] } else { &words[..length.div_ceil(8)] };
+                let words = if place.block.is_some() { &[] } else { unsafe { self.short(length) } };
                 self.wait_for_room(descriptor, words, deadline, not_yet)
             }
         }

@@ -25,6 +25,7 @@ struct Heap {
     headers: Vec<AtomicU64>,
     bytes: Vec<Plain>,
     head: AtomicU64,
+    released: AtomicU64,
     taken: AtomicU64,
     ends: Ends,
 }
@@ -53,6 +54,9 @@ impl Records for View<'_> {
     fn head(&self) -> &AtomicU64 {
         &self.heap.head
     }
+    fn released(&self) -> &AtomicU64 {
+        &self.heap.released
+    }
     fn taken(&self) -> &AtomicU64 {
         &self.heap.taken
     }
@@ -64,6 +68,7 @@ impl Heap {
             headers: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
             bytes: (0..WORDS).map(|_| Plain::new(0)).collect(),
             head: AtomicU64::new(0),
+            released: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             ends: Ends::new(),
         })

@@ -81,6 +81,7 @@ impl Delivering {
         if dropping != 0 {
             refusing = self.look_at_queues(backing, dropping)?;
         }
+        backing.will_write(Entries::Log, number);
         note(backing, number, descriptor);
         if let Some(holders) = descriptor.block.and_then(|block| backing.holders(block)) {
             // Relaxed: seen by others through the stamps.
@@ -185,6 +186,7 @@ fn enter(
 #[cold]
 fn put(backing: &impl Backing, subscription: usize, number: u64, descriptor: Descriptor, inline: &[u64]) {
     let tail = backing.tail(subscription).load(Ordering::Relaxed);
+    backing.will_write(Entries::Queue(subscription), tail);
     enter(backing, Entries::Queue(subscription), tail, number, descriptor, inline);
     // Release: a sweep that sees the tail sees the entry.
     backing.tail(subscription).store(tail.wrapping_add(1), Ordering::Release);
@@ -232,9 +234,10 @@ fn evict(backing: &impl Backing, subscription: usize, number: u64) -> bool {
     let parity = backing.evicted(subscription).load(Ordering::Relaxed) & 1;
     let (from, to) = (oldest << 1 | parity, oldest.wrapping_add(1) << 1 | (parity ^ 1));
     // Acquire on failure: pairs with the Release in `Taking::take`: the subscriber has read what will be
-    // overwritten. Release on success: none needed; the subscriber that sees it looks at the next stamp.
+    // overwritten. Relaxed on success: the value is the one that was looked at with Acquire before; and the
+    // subscriber that sees ours looks at the next stamp.
     let swapped =
-        backing.cursor(subscription).compare_exchange(from, to, Ordering::Acquire, Ordering::Acquire).is_ok();
+        backing.cursor(subscription).compare_exchange(from, to, Ordering::Relaxed, Ordering::Acquire).is_ok();
     if swapped {
         finish_eviction(backing, subscription, number);
     }
@@ -300,6 +303,7 @@ fn enter_block(backing: &impl Backing, number: u64, descriptor: Descriptor) {
             evict(backing, subscription, number);
         }
     }
+    backing.will_write(Entries::Log, number);
     enter(backing, Entries::Log, number, number, descriptor, &[]);
 }
 

@@ -94,6 +94,10 @@ pub(crate) trait Backing {
     fn entry(&self, of: Entries, position: u64) -> &[AtomicU64];
     /// A hint: the payload of a message in a block will be read soon.
     fn will_read(&self, _: Descriptor) {}
+    /// A hint: the entry will be taken next.
+    fn will_take(&self, _: Entries, _position: u64) {}
+    /// A hint: the entry will be written soon. By now it may be.
+    fn will_write(&self, _: Entries, _position: u64) {}
     /// How many size classes there are.
     fn classes(&self) -> usize;
     /// The numbers of a class's blocks, those included that are not committed.

@@ -55,6 +55,7 @@ pub(crate) fn join(backing: &impl Backing, me: Owner, policy: Policy, replay: u6
         }
         if let Some(index) = queue {
             let position = start.wrapping_add(ahead);
+            backing.will_write(Entries::Queue(index), position);
             let entry = backing.entry(Entries::Queue(index), position);
             for (to, from) in entry[NUMBER..].iter().zip(&old[NUMBER..]) {
                 to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -237,6 +238,7 @@ impl Taking {
                 None => copy(entry, descriptor),
                 Some(_) => backing.will_read(descriptor),
             }
+            backing.will_take(self.entries, self.position.wrapping_add(1));
             let from = self.position << 1 | self.parity;
             let to = self.position.wrapping_add(1) << 1 | self.parity;
             let cursor = backing.cursor(self.index);

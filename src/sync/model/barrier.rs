@@ -6,7 +6,7 @@ use loom::thread;
 
 use super::kernel::{Kernel, Process};
 use super::{Plain, check, check_kills};
-use crate::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering, spin_hint};
 use crate::layout::owner::Owner;
 use crate::sync::eventcount::EventCount;
 use crate::sync::platform::Platform;
@@ -208,5 +208,33 @@ fn loom_barrier_breaks_once_for_each_death() {
         let led = shared.wait(&me, &mut member).expect("nobody died since");
         assert_ne!(led, thread.join().expect("no panic"));
         late.join().expect("no panic");
+    });
+}
+
+/// A successor that came before the reset asks again and again: it is told of the break, or meets the other.
+#[test]
+fn loom_barrier_waiting_beside_a_reset() {
+    check(3, || {
+        let (kernel, shared) = (Kernel::new(), Shared::new());
+        let me = kernel.process(0);
+        let mut member = shared.join(&me);
+        shared.join(&kernel.process(1));
+        shared.sweep(&me, 1);
+        let (process, theirs) = (kernel.process(2), shared.clone());
+        let thread = thread::spawn(move || {
+            let mut successor = theirs.join(&process);
+            if let Err(unmet) = theirs.wait(&process, &mut successor) {
+                assert_eq!(who_died(unmet), 1);
+                while theirs.state.load(Ordering::Relaxed) & 1 != 0 {
+                    spin_hint();
+                }
+                return theirs.wait(&process, &mut successor).expect("it was reset");
+            }
+            true
+        });
+        assert_eq!(shared.wait(&me, &mut member).map_err(who_died), Err(1));
+        assert!(shared.words().reset(&me));
+        shared.wait(&me, &mut member).expect("nobody died since");
+        thread.join().expect("no panic");
     });
 }
