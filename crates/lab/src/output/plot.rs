@@ -25,7 +25,7 @@ pub(super) struct Axes {
     pub(super) places: &'static [&'static str],
 }
 
-/// How many colours there are; lines beyond have larger dots.
+/// How many colours there are; lines beyond have larger dots, and those beyond these larger ones still.
 pub(super) const COLOURS: usize = 12;
 
 /// Colours that differ for the eye as far as so many can.
@@ -94,7 +94,7 @@ pub(super) fn draw(axes: &Axes, lines: &[Line]) -> Result<Option<String>> {
                     $chart
                         .draw_series(LineSeries::new(line.points.iter().copied(), style))
                         .map_err(failed)?;
-                    let dot = if line.index < COLOURS { 3 } else { 5 };
+                    let dot = [3, 5, 7][(line.index / COLOURS).min(2)];
                     $chart
                         .draw_series(
                             line.points

@@ -210,7 +210,7 @@ fn figure(html: &mut String, axes: &Axes, keys: &[Key], lines: &[Line]) -> Resul
         let _ = write!(
             html,
             "<li><b style=\"background:rgb({red},{green},{blue});height:{}em\"></b>{}</li>",
-            if line.index < COLOURS { 0.4 } else { 0.9 },
+            0.4 + 0.4 * (line.index / COLOURS) as f64,
             escape(&name(keys[line.index]))
         );
     }
