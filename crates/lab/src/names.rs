@@ -61,8 +61,8 @@ named! {
     TransportKind ("transport") {
         AllmendeLoan = "allmende-loan", "allmende: a ring in a region, messages written and read in place";
         AllmendeCopy = "allmende-copy", "allmende: the same ring, messages copied in and out";
-        AllmendeSlots = "allmende-slots", "allmende: the typed ring, slots of 56 or 64 bytes written and read in place";
-        AllmendeQueue = "allmende-queue", "allmende: the queue for many producers and consumers, slots of 56 or 64 bytes";
+        AllmendeSlots = "allmende-slots", "allmende: the typed ring, slots of 56 or 64 bytes, pushed and popped";
+        AllmendeQueue = "allmende-queue", "allmende: the queue for many producers and consumers, slots of 56 or 64 bytes, pushed and popped";
         AllmendeLanes = "allmende-lanes", "allmende: lanes for many producers and one consumer, messages of any length";
         AllmendeTopic = "allmende-topic", "allmende: publish and subscribe, one lossless subscriber, messages of any length";
         AllmendeService = "allmende-service", "allmende: calls and their answers, 56 or 64 bytes; round trips only";
