@@ -10,7 +10,7 @@ use crate::layout::spsc::{
     CONSUMER, CONSUMER_EVENT, COUNTERS, DATA, MESSAGES, PRODUCER, PRODUCER_EVENT, RELEASED, STAMP,
     bytes_length, record, role,
 };
-use crate::layout::{OBJECT_ALIGN, mutex};
+use crate::layout::{OBJECT_ALIGN, event, mutex};
 use crate::region::{Liveness, Object, ObjectInfo, ObjectKind};
 pub use crate::ring::counters::Counts;
 use crate::sync::eventcount::SLEEPERS;
@@ -67,6 +67,8 @@ pub struct EventState {
     pub set: bool,
     /// Whether somebody sleeps until it is set (or was killed asleep).
     pub waiters: bool,
+    /// Whether it lets one waiter go on for each set.
+    pub auto_reset: bool,
 }
 
 /// The state of a ring.
@@ -152,9 +154,11 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
             state.poisoned = word(mutex::POISONED) != 0;
             ObjectState::Mutex(state)
         }
-        Some(ObjectKind::Event) => {
-            ObjectState::Event(EventState { set: word(0) != 0, waiters: word(4) & SLEEPERS != 0 })
-        }
+        Some(ObjectKind::Event) => ObjectState::Event(EventState {
+            set: word(event::SET) != 0,
+            waiters: word(event::EVENT) & SLEEPERS != 0,
+            auto_reset: object.parameters[0] != 0,
+        }),
         Some(kind @ (ObjectKind::Spsc | ObjectKind::Bytes)) if object.length >= DATA => {
             let progress = progress(region, object, kind);
             let known = progress.ok();
@@ -171,28 +175,34 @@ pub fn state(region: &Region, object: &ObjectInfo) -> ObjectState {
                 consumer_sleeps: word(CONSUMER_EVENT) & SLEEPERS != 0,
             })
         }
-        Some(ObjectKind::Queue) => shared_of(region, object, crate::channel::queue::state),
-        Some(ObjectKind::Cell) => shared(crate::channel::cell::state(region, object)),
-        Some(ObjectKind::Lanes) => shared(crate::channel::lanes::state(region, object)),
-        Some(ObjectKind::RwLock) => shared_of(region, object, crate::sync::rwlock::state),
-        Some(ObjectKind::Semaphore) => shared_of(region, object, crate::sync::semaphore::state),
-        Some(ObjectKind::Service) => shared_of(region, object, crate::channel::service::state),
-        Some(ObjectKind::Topic) => shared(crate::channel::topic::state(region, object)),
+        Some(ObjectKind::Queue) => shared(region, object, crate::channel::queue::state),
+        Some(ObjectKind::Cell) => shared(region, object, crate::channel::cell::state),
+        Some(ObjectKind::Array) => shared(region, object, crate::channel::array::state),
+        Some(ObjectKind::Broadcast) => {
+            shared(region, object, |region, object| Some(crate::channel::broadcast::state(region, object)))
+        }
+        Some(ObjectKind::Lanes) => shared(region, object, crate::channel::lanes::state),
+        Some(ObjectKind::RwLock) => shared(region, object, crate::sync::rwlock::state),
+        Some(ObjectKind::Condvar) => {
+            shared(region, object, |region, object| Some(crate::sync::condvar::state(region, object)))
+        }
+        Some(ObjectKind::Barrier) => shared(region, object, crate::sync::barrier::state),
+        Some(ObjectKind::Once) => shared(region, object, crate::sync::once::state),
+        Some(ObjectKind::Semaphore) => shared(region, object, crate::sync::semaphore::state),
+        Some(ObjectKind::Service) => shared(region, object, crate::channel::service::state),
+        Some(ObjectKind::Topic) => shared(region, object, crate::channel::topic::state),
         _ => ObjectState::Unknown,
     }
 }
 
-fn shared(state: Option<SharedState>) -> ObjectState {
-    state.map_or(ObjectState::Unknown, ObjectState::Shared)
-}
-
 /// The state of an object of which its own module knows.
-fn shared_of(
+fn shared(
     region: &Region,
     object: &ObjectInfo,
     state: impl FnOnce(&Region, &Object) -> Option<SharedState>,
 ) -> ObjectState {
-    shared(Object::of_info(&region.inner.memory, object).and_then(|object| state(region, &object)))
+    let object = Object::of_info(&region.inner.memory, object);
+    object.and_then(|object| state(region, &object)).map_or(ObjectState::Unknown, ObjectState::Shared)
 }
 
 /// The state of the mutex of that name; `None` where there is none.

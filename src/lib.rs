@@ -70,7 +70,10 @@ pub mod worker;
 #[doc(inline)]
 pub use allmende_derive::payload;
 #[cfg(not(allmende_loom))]
-pub use channel::{cell::Cell, lanes::Lanes, queue::Queue, service::Service, topic, topic::Topic};
+pub use channel::{
+    array::Array, broadcast::Broadcast, cell::Cell, lanes::Lanes, queue::Queue, service::Service, topic,
+    topic::Topic,
+};
 #[cfg(not(allmende_loom))]
 pub use payload::Payload;
 #[cfg(not(allmende_loom))]
@@ -79,6 +82,8 @@ pub use region::Region;
 pub use ring::{bytes, spsc};
 pub use sync::Wait;
 #[cfg(not(allmende_loom))]
-pub use sync::{Event, Mutex, MutexGuard, Pollable, RwLock, Select, Semaphore, select};
+pub use sync::{
+    Barrier, Condvar, Event, Mutex, MutexGuard, Once, OnceCell, Pollable, RwLock, Select, Semaphore, select,
+};
 #[cfg(not(allmende_loom))]
 pub use worker::Worker;

@@ -18,7 +18,10 @@ use allmende::region::Liveness;
 use allmende::ring::error::{PopError, PushError, TryPopError};
 use allmende::sync::mutex::LockError;
 use allmende::{Event, Mutex, Region, bytes, spsc};
-use common::{Journal, Process, Random, count, linger, mix, say, until};
+use common::{
+    Journal, Process, Random, Value, advance, consistent, count, linger, mix, repair, say, until,
+    wait_a_random_moment,
+};
 
 fn main() -> ExitCode {
     common::main(
@@ -48,12 +51,6 @@ fn kills() -> u64 {
     count(100, 1000)
 }
 
-/// A moment in which much can happen to the victim: mostly short, now and then long.
-fn wait_a_random_moment(random: &mut Random) {
-    let magnitude = 10 + random.below(11);
-    linger(Duration::from_nanos(random.below(1 << magnitude)));
-}
-
 /// After all dead are swept, this process alone must be attached.
 fn back_to_one_participant(region: &Region) {
     region.sweep().unwrap();
@@ -65,31 +62,6 @@ fn back_to_one_participant(region: &Region) {
 // ---------------------------------------------------------------------------------------------
 // The lock
 // ---------------------------------------------------------------------------------------------
-
-/// What the lock guards: all words equal, unless its holder was killed.
-type Value = [u64; 16];
-
-fn consistent(value: &Value) -> bool {
-    value.iter().all(|word| *word == value[0])
-}
-
-/// Writes the next value word by word, slowly enough for a kill to come in between.
-fn advance(value: &mut Value) {
-    let next = value[0] + 1;
-    for word in value {
-        // Volatile: the optimiser shall not make one store of all, at the end.
-        // SAFETY: a live `&mut u64`.
-        unsafe { std::ptr::from_mut(word).write_volatile(next) };
-        for _ in 0..4 {
-            std::hint::spin_loop();
-        }
-    }
-}
-
-fn repair(value: &mut Value) {
-    let highest = *value.iter().max().unwrap();
-    *value = [highest; 16];
-}
 
 /// Slot + 1 of the victim.
 const SLOT: usize = 0;

@@ -8,7 +8,7 @@ use allmende::Region;
 use allmende::layout::header::{Header, fnv1a, format_fingerprint};
 
 /// In the order of the page.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 21] = [
     "mod",
     "header",
     "owner",
@@ -19,9 +19,15 @@ const MODULES: [&str; 15] = [
     "counters",
     "queue",
     "cell",
+    "broadcast",
+    "array",
     "lanes",
     "rwlock",
+    "condvar",
     "semaphore",
+    "barrier",
+    "once",
+    "event",
     "service",
     "topic",
 ];

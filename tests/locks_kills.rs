@@ -14,7 +14,10 @@ use allmende::region::{AccessError, Liveness};
 use allmende::sync::rwlock::RwLockError;
 use allmende::sync::semaphore::AcquireError;
 use allmende::{Region, RwLock, Semaphore};
-use common::{Journal, Process, Random, count, in_a_fork, linger, say, until};
+use common::{
+    Journal, Process, Random, Value, advance, consistent, count, in_a_fork, linger, repair, say, until,
+    wait_a_random_moment,
+};
 
 fn main() -> ExitCode {
     common::main(
@@ -39,12 +42,6 @@ fn main() -> ExitCode {
 /// Kills of each kind.
 fn kills() -> u64 {
     count(50, 1000)
-}
-
-/// A moment in which much can happen to the victim: mostly short, now and then long.
-fn wait_a_random_moment(random: &mut Random) {
-    let magnitude = 10 + random.below(11);
-    linger(Duration::from_nanos(random.below(1 << magnitude)));
 }
 
 const READY: usize = 0;
@@ -213,25 +210,6 @@ fn a_forked_childs_permits_are_not_its_own() {
 // Readers and writers
 // ---------------------------------------------------------------------------------------------
 
-/// What the lock guards: all words equal, unless its writer was killed.
-type Value = [u64; 16];
-
-fn consistent(value: &Value) -> bool {
-    value.iter().all(|word| *word == value[0])
-}
-
-/// Writes the next value word by word, slowly enough for a kill to come in between.
-fn advance(value: &mut Value) {
-    let next = value[0] + 1;
-    for word in value {
-        // SAFETY: a live `&mut u64`. Volatile: the optimiser shall not make one store of all, at the end.
-        unsafe { std::ptr::from_mut(word).write_volatile(next) };
-        for _ in 0..4 {
-            std::hint::spin_loop();
-        }
-    }
-}
-
 fn value() -> (RwLock<Value>, Journal) {
     let region = Region::attach(common::descriptor(0)).unwrap();
     (RwLock::open(&region, "value").unwrap(), Journal::inherited(1))
@@ -283,7 +261,7 @@ fn storm_over_a_value(victim: &str) -> u64 {
                 Ok(value) => assert!(consistent(&value), "round {round}: half-written, and nobody told"),
                 Err(RwLockError::OwnerDied(mut suspect)) => {
                     told += 1;
-                    *suspect = [*suspect.iter().max().unwrap(); 16];
+                    repair(&mut suspect);
                     drop(suspect.mark_consistent());
                 }
                 Err(other) => panic!("round {round}: {other}"),
@@ -296,7 +274,7 @@ fn storm_over_a_value(victim: &str) -> u64 {
             }
             Err(RwLockError::OwnerDied(mut suspect)) => {
                 told += 1;
-                *suspect = [*suspect.iter().max().unwrap(); 16];
+                repair(&mut suspect);
                 drop(suspect.mark_consistent());
             }
             Err(other) => panic!("round {round}: {other}"),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use allmende::channel::queue::{Consumer, OnConsumerDeath, Producer, Queue};
 use allmende::inspect::{ObjectState, SharedState, state};
-use allmende::region::{AccessError, ObjectError};
+use allmende::region::{AccessError, NamedError, ObjectError};
 use allmende::ring::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use allmende::sync::Waitable;
 use allmende::{Region, Wait, spsc};
@@ -315,6 +315,33 @@ fn what_does_not_fit_is_an_error_that_names_both_sides() {
     assert!(Queue::<u64>::options().producers(0).create::<u64>(&region, "q", 4).is_err());
     assert!(Queue::<u64>::options().consumers(4097).create::<u64>(&region, "q", 4).is_err());
     assert!(matches!(Queue::<u64>::create(&region, "q", 1 << 30), Err(ObjectError::NoSpace { .. })));
+}
+
+/// Who asks for a name at the same moment as others gets the same queue; who asks for another one is told.
+#[test]
+fn a_name_is_one_queue() {
+    let name = format!("queue-{}", std::process::id());
+    let options = Queue::<u64>::options().on_consumer_death(OnConsumerDeath::Drop).consumers(3);
+    let queues: Vec<Queue<u64>> = std::thread::scope(|scope| {
+        let openers: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| options.named::<u64>(&name, 4).unwrap())).collect();
+        openers.into_iter().map(|opener| opener.join().unwrap()).collect()
+    });
+    let consumer = queues[0].consumer().unwrap();
+    for (queue, number) in queues.iter().zip(0..) {
+        queue.producer().unwrap().push(number).unwrap();
+        assert_eq!(consumer.pop(), Ok(number));
+    }
+    let refused = |result: Result<Queue<u64>, NamedError>| match result.unwrap_err() {
+        NamedError::Object(error) => error,
+        other => panic!("{other}"),
+    };
+    assert!(matches!(refused(Queue::named(&name, 4)), ObjectError::WrongParameter { .. }));
+    assert!(matches!(refused(options.named(&name, 8)), ObjectError::WrongCapacity { found: 4, .. }));
+    let other = options.named::<u32>(&name, 4).unwrap_err();
+    assert!(matches!(other, NamedError::Object(ObjectError::WrongType { .. })), "{other}");
+    drop((queues, consumer));
+    assert!(Region::open().named(&name).is_err(), "the last one removes it");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use allmende::channel::service::{
     TryReceiveError,
 };
 use allmende::inspect::{ObjectState, RoleState, SharedState, state};
-use allmende::region::{AccessError, ObjectError, ObjectKind};
+use allmende::region::{AccessError, NamedError, ObjectError, ObjectKind};
 use allmende::sync::waitable::Waitable;
 use allmende::{Region, Wait};
 use proptest::prelude::*;
@@ -269,6 +269,29 @@ fn both_sides_must_mean_the_same() {
     assert!(matches!(read_only.client(), Err(JoinError::Access(AccessError::ReadOnly))));
     assert!(matches!(read_only.server(), Err(JoinError::Access(AccessError::ReadOnly))));
     let _ = std::fs::remove_file(&file);
+}
+
+#[test]
+fn a_name_of_the_users_own() {
+    let name = format!("service-{}", std::process::id());
+    let options = Squares::options().clients(3);
+    // Whoever comes first makes it.
+    let (first, second) = thread::scope(|scope| {
+        let make = || Squares::named(&name, &options).unwrap();
+        let other = scope.spawn(make);
+        (make(), other.join().unwrap())
+    });
+    let (client, server) = (first.client().unwrap(), second.server().unwrap());
+    let pending = ask(&client, 3);
+    server.receive().unwrap().reply([9; 8]);
+    assert_eq!(*pending.wait().unwrap(), [9; 8]);
+    let other = Squares::named(&name, &options.clients(4)).unwrap_err().to_string();
+    assert!(other.contains("clients") || other.contains("12"), "{other}");
+    let swapped = Service::<[u64; 8], u64>::named(&name, &options).map(|_| ());
+    assert!(matches!(swapped, Err(NamedError::Object(ObjectError::WrongType { .. }))), "{swapped:?}");
+    let bad = Squares::named("a/b", &options).map(|_| ());
+    assert!(matches!(bad, Err(NamedError::Region(_))), "{bad:?}");
+    assert!(matches!(Squares::named(&name, &options.clients(0)), Err(NamedError::Object(_))));
 }
 
 #[test]

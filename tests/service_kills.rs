@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use allmende::channel::service::{
-    CallError, Client, JoinError, NotAnswered, OnServerDeath, ReceiveError, Server, Service, ServiceOptions,
-    TryReceiveError,
+    CallError, Client, JoinError, NotAnswered, OnServerDeath, ReceiveError, Replies, SendError, Server,
+    Service, ServiceOptions, TryReceiveError, TrySendError,
 };
 use allmende::inspect::{ObjectState, state};
 use allmende::layout::service::{ACTIVE, Geometry};
@@ -30,8 +30,10 @@ fn main() -> ExitCode {
             ("servers_whose_calls_fail", servers_whose_calls_fail),
             ("servers_whose_calls_go_to_another", servers_whose_calls_go_to_another),
             ("clients", clients),
+            ("servers_amid_answers_in_parts", servers_amid_answers_in_parts),
+            ("clients_amid_answers_in_parts", clients_amid_answers_in_parts),
         ],
-        &[("server", server), ("client", client)],
+        &[("server", server), ("client", client), ("streamer", streamer), ("listener", listener)],
     )
 }
 
@@ -348,6 +350,222 @@ fn servers_whose_calls_go_to_another() {
     assert!(counts.redelivered > 0, "not a storm");
 }
 
+/// How many parts the answer to a call has.
+fn parts_of(number: u64) -> u64 {
+    mix(number) % 40
+}
+
+/// Part `part` of the answer to call `number`.
+fn part(number: u64, part: u64) -> Message {
+    message(number << 8 | part, ANSWERED)
+}
+
+/// Answers in parts until it is killed, or its client is.
+fn streamer() {
+    let (service, journal, index) = found();
+    let server = service.server().unwrap().wait_strategy(wait_of(index));
+    journal.set(of_child(index), 1);
+    loop {
+        match server.receive_timeout(common::FOREVER) {
+            Ok(call) => {
+                let number = number_of(&call, ASKED);
+                let mut stream = call.stream();
+                let all = (0..parts_of(number)).try_for_each(|at| {
+                    journal.set(in_hand(index), number);
+                    let mut claim = stream.claim_timeout(common::FOREVER)?;
+                    for (place, word) in part(number, at).into_iter().enumerate() {
+                        claim[place] = word;
+                        if place == 32 && at % 8 == 1 {
+                            linger(Duration::from_nanos(mix(number) % 5_000));
+                        }
+                    }
+                    claim.send();
+                    Ok(())
+                });
+                match all {
+                    Ok(()) => stream.finish(),
+                    Err(SendError::Cancelled(())) => drop(stream),
+                    Err(other) => panic!("{other}"),
+                }
+                journal.set(in_hand(index), 0);
+                journal.set(of_child(index), journal.get(of_child(index)) + 1);
+            }
+            Err(ReceiveError::Disconnected | ReceiveError::PeerDied) => std::thread::yield_now(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+/// All parts of an answer that come, whole and in order; how many, and how it ended.
+fn listen(client: &Client<Message, Message>, number: u64) -> (u64, Result<(), CallError>) {
+    let mut request = client.request().unwrap();
+    request.write(&message(number, ASKED));
+    let (mut replies, mut got) = (request.send().replies(), 0);
+    loop {
+        match one_part(&mut replies, number, &mut got) {
+            Ok(true) => {}
+            Ok(false) => return (got, Ok(())),
+            Err(error) => return (got, Err(error)),
+        }
+    }
+}
+
+/// The next part of an answer, whole and in order; `false` after the last.
+fn one_part(
+    replies: &mut Replies<'_, Message, Message>,
+    number: u64,
+    got: &mut u64,
+) -> Result<bool, CallError> {
+    match replies.next_timeout(common::FOREVER) {
+        Ok(Some(there)) => {
+            assert_eq!(number_of(&there, ANSWERED), number << 8 | *got, "another part");
+            *got += 1;
+            Ok(true)
+        }
+        Ok(None) => {
+            assert_eq!(*got, parts_of(number), "parts are missing");
+            Ok(false)
+        }
+        Err(CallError::TimedOut) => panic!("hangs"),
+        Err(error) => Err(error),
+    }
+}
+
+/// Calls and listens until it is killed; now and then it gives up amid an answer.
+fn listener() {
+    let (service, journal, index) = found();
+    let client = service.client().unwrap().wait_strategy(wait_of(index));
+    journal.set(of_child(index), 1);
+    let mut number = 0;
+    loop {
+        number += 1;
+        if number % 5 == 0 {
+            let Ok(mut request) = client.request() else { continue };
+            request.write(&message(number, ASKED));
+            let mut replies = request.send().replies();
+            let _ = replies.next_timeout(common::FOREVER).unwrap();
+            continue;
+        }
+        while client.request().is_err() {
+            std::thread::yield_now();
+        }
+        assert_eq!(listen(&client, number).1, Ok(()));
+        journal.set(of_child(index), number);
+    }
+}
+
+/// Two servers that answer in parts, of which one is killed: no part is torn, comes twice or is passed over; after what the dead
+/// had sent the client is told, and a call of which nothing was sent goes to the other.
+fn servers_amid_answers_in_parts() {
+    let retry = OnServerDeath::Retry { max_attempts: 31 };
+    let mut stage = Stage::new(options().parts(3).on_server_death(retry));
+    let survivor = stage.start("streamer", 0);
+    let client = stage.service.client().unwrap().wait_strategy(Wait::Yield);
+    let (mut number, mut parts, mut whole, mut cut, mut untouched) = (0, 0, 0, 0, 0);
+    for round in 0..kills() {
+        let index = 1 + round as usize % 2;
+        let mut victim = stage.start("streamer", index);
+        let end = Instant::now() + stage.random_moment();
+        let mut killed = false;
+        while !killed {
+            let last = Instant::now() >= end;
+            let mut both = [1, 2].map(|more| {
+                let mut request = client.request().unwrap();
+                request.write(&message(number + more, ASKED));
+                (number + more, request.send().replies(), 0)
+            });
+            number += 2;
+            if last && !round.is_multiple_of(4) {
+                stage.wait_until_in_hand(index);
+            }
+            // Some parts of both first: the victim is amid its answer then, waiting for room or writing.
+            for _ in 0..stage.random.below(12) {
+                for (number, replies, got) in &mut both {
+                    // How it ends is asked again below.
+                    let _ = one_part(replies, *number, got);
+                }
+            }
+            if last {
+                linger(Duration::from_nanos(stage.random.below(20_000)));
+                victim.kill_without_waiting();
+                killed = true;
+            }
+            for (number, mut replies, mut got) in both {
+                let ended = loop {
+                    match one_part(&mut replies, number, &mut got) {
+                        Ok(true) => {}
+                        Ok(false) => break Ok(()),
+                        Err(error) => break Err(error),
+                    }
+                };
+                parts += got;
+                match ended {
+                    Ok(()) => whole += 1,
+                    Err(CallError::ServerDied) => {
+                        assert!(killed, "nobody has died");
+                        untouched += u64::from(got == 0);
+                        cut += 1;
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+        victim.reap();
+    }
+    // It was not begun anew only if a part was sent; and what was sent is there to be read.
+    assert_eq!(untouched, 0, "a call of which nothing was sent was not given to the other");
+    let counts = stage.service.counts();
+    assert_eq!((counts.messages, counts.received, counts.aborted), (number, number, 0));
+    assert_eq!(whole + cut, number);
+    survivor.kill();
+    drop(client);
+    stage.all_is_back();
+    say(&format!(
+        "  {} servers killed: of {number} answers {whole} whole, {cut} cut off, {} calls tried again; {parts} parts",
+        kills(),
+        counts.redelivered
+    ));
+    assert!(cut > 0, "not a storm");
+}
+
+/// Two clients that listen, of which one is killed: the servers, which may be waiting for it, go on.
+fn clients_amid_answers_in_parts() {
+    let mut stage = Stage::new(options().parts(2));
+    let servers = [0, 3].map(|index| stage.start("streamer", index));
+    let own = stage.service.client().unwrap().wait_strategy(Wait::Yield);
+    let (mut number, mut parts, mut theirs) = (1000, 0, 0);
+    for round in 0..kills() {
+        let victim = stage.start("listener", 1 + round as usize % 2);
+        let end = Instant::now() + 2 * stage.random_moment();
+        while Instant::now() < end {
+            number += 1;
+            let (got, ended) = listen(&own, number);
+            assert_eq!(ended, Ok(()));
+            parts += got;
+        }
+        victim.kill();
+        theirs += stage.journal.get(of_child(1 + round as usize % 2));
+        number += 1;
+        assert_eq!(listen(&own, number).1, Ok(()), "the servers go on");
+    }
+    // Each has let go of what the last victim asked.
+    stage.region.sweep().unwrap();
+    until("nothing is in hand", || [0, 3].iter().all(|&index| stage.journal.get(in_hand(index)) == 0));
+    servers.into_iter().for_each(Process::kill);
+    drop(own);
+    stage.all_is_back();
+    let counts = stage.service.counts();
+    assert_eq!(counts.messages, counts.received + counts.aborted);
+    let ObjectState::Shared(seen) = state(&stage.region, &stage.region.objects()[0]) else { panic!() };
+    let cut = seen.facts.iter().find(|(what, _)| *what == "dropped").unwrap().1.clone();
+    say(&format!(
+        "  {} clients killed, which had listened to {theirs} of {} answers; {cut} stopped for one that was gone; {parts} parts to another",
+        kills(),
+        counts.messages,
+    ));
+    assert_ne!(cut, "0", "not a storm");
+}
+
 /// Two clients, of which one is killed; the server goes on serving the other.
 fn clients() {
     let mut stage = Stage::new(options());
@@ -402,6 +620,7 @@ fn forked_handles_answer_so() {
         call.reply(message(2, ANSWERED));
         drop(pending.take());
     });
+    forked_streams_answer_so(&stage.service);
     let (unsent, call) = parts.take().unwrap();
     assert!(!call.cancelled(), "the child gave up what is its parent's");
     drop(unsent);
@@ -412,6 +631,44 @@ fn forked_handles_answer_so() {
     drop((pending, parts));
     drop((client, server));
     stage.all_is_back();
+}
+
+/// The same amid an answer in parts.
+fn forked_streams_answer_so(service: &Numbers) {
+    let (client, server) = (service.client().unwrap(), service.server().unwrap());
+    let mut request = client.request().unwrap();
+    request.write(&message(7, ASKED));
+    let mut replies = Some(request.send().replies());
+    let mut stream = loop {
+        let call = server.receive_timeout(common::FOREVER).unwrap();
+        if call[0] == 7 {
+            break Some(call.stream());
+        }
+    };
+    stream.as_mut().unwrap().send(part(7, 0)).unwrap();
+    let forked = |result| assert!(matches!(result, Err(CallError::Access(AccessError::Forked))));
+    in_a_fork(|| {
+        let (mut replies, mut stream) = (replies.take().unwrap(), stream.take().unwrap());
+        forked(replies.next().map(|_| ()));
+        assert!(matches!(stream.try_claim(), Err(TrySendError::Access(AccessError::Forked, ()))));
+        assert!(matches!(stream.send(part(7, 1)), Err(SendError::Access(AccessError::Forked, _))));
+        assert!(!replies.cancel());
+        stream.finish();
+    });
+    // One that is lent out, or claimed, at the fork.
+    let (mut replies, mut stream) = (replies.unwrap(), stream.unwrap());
+    {
+        let mut lent = Some(replies.next().unwrap().unwrap());
+        in_a_fork(|| drop(lent.take()));
+        assert!(matches!(stream.try_claim(), Err(TrySendError::Full(()))), "the child gave it back");
+    }
+    {
+        let mut claim = Some(stream.try_claim().unwrap());
+        in_a_fork(|| claim.take().unwrap().send());
+    }
+    assert!(matches!(replies.try_next(), Err(CallError::TimedOut)), "the child sent it");
+    stream.finish();
+    assert!(replies.next().unwrap().is_none());
 }
 
 /// What nobody writes is an error, no panic and no endless loop.
@@ -438,6 +695,20 @@ fn nonsense_is_corrupt() {
     let pending = pending.send();
     server.receive_timeout(common::FOREVER).unwrap().reply(message(1, ANSWERED));
     assert_eq!(number_of(&pending.wait().unwrap(), ANSWERED), 1);
+    // More parts than there can be, and of a stream, done with more than were sent.
+    let mut replies = client.request().unwrap().send().replies();
+    let mut stream = server.receive_timeout(common::FOREVER).unwrap().stream();
+    stream.send(message(1, ANSWERED)).unwrap();
+    let word = at(geometry.call(0, 1) + geometry.request_half);
+    let sent = common::peek(&stage.region, word);
+    common::poke(&stage.region, word, sent + (8 << 21));
+    assert_eq!(replies.next().map(|_| ()), Err(CallError::Access(AccessError::Corrupt)));
+    common::poke(&stage.region, word, sent);
+    common::poke(&stage.region, at(geometry.lane(0) + 128 + 8), sent >> 26 << 26 | 5);
+    let said = stream.send(message(2, ANSWERED)).map_err(|error| error.to_string());
+    assert_eq!(said, Err(AccessError::Corrupt.to_string()));
+    stream.finish();
+    drop(replies);
     // Numbers of a sweep and of tools that look.
     stage.region.sweep().unwrap();
     assert!(matches!(state(&stage.region, &object), ObjectState::Shared(_)));

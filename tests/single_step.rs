@@ -13,6 +13,12 @@
 #![allow(clippy::pedantic)]
 
 mod common;
+#[path = "single_step/lanes.rs"]
+mod lanes;
+#[path = "single_step/queue.rs"]
+mod queue;
+#[path = "single_step/topic.rs"]
+mod topic;
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -40,8 +46,27 @@ fn main() -> ExitCode {
             ("sending_bytes", sending_bytes),
             ("receiving_slots", receiving_slots),
             ("receiving_bytes", receiving_bytes),
+            ("sending_to_a_queue", queue::sending),
+            ("receiving_from_a_queue", queue::receiving),
+            ("closing_a_queue", queue::closing),
+            ("joining_and_leaving_a_queue", queue::joining_and_leaving),
+            ("sweeping_a_queue", queue::sweeping),
+            ("sending_in_a_lane", lanes::sending),
+            ("receiving_from_lanes", lanes::receiving),
+            ("revoking_a_lane", lanes::revoking),
+            ("joining_and_leaving_lanes", lanes::joining_and_leaving),
+            ("sweeping_lanes", lanes::sweeping),
+            ("publishing_to_a_topic", topic::publishing),
+            ("receiving_from_a_topic", topic::receiving),
+            ("joining_and_leaving_a_topic", topic::joining_and_leaving),
+            ("sweeping_a_topic", topic::sweeping),
             ("taking_and_leaving_roles", taking_and_leaving_roles),
             ("setting_an_event", setting_an_event),
+            ("answering_calls", service::answering),
+            ("answering_calls_in_parts", service::answering_in_parts),
+            ("asking_a_service", service::asking),
+            ("joining_and_leaving_a_service", service::joining_and_leaving),
+            ("sweeping_a_service", service::sweeping),
             ("attaching_and_detaching", attaching_and_detaching),
             ("sweeping", sweeping),
             ("creating_objects", creating_objects),
@@ -50,6 +75,9 @@ fn main() -> ExitCode {
         &[],
     )
 }
+
+#[path = "single_step/service.rs"]
+mod service;
 
 // ---------------------------------------------------------------------------------------------
 // The tracer

@@ -1,24 +1,21 @@
-//! What the topic promises: who gets what under which policy, blocks and loans, misuse, and random sequences of
-//! everything against a simple model.
+//! What the topic promises: who gets what under which policy, blocks and loans, names, comings and goings.
 
 // Tests may be blunt.
 #![allow(clippy::pedantic)]
 
 mod common;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use allmende::inspect::{ObjectState, SharedState, state};
-use allmende::region::{AccessError, ObjectError};
+use allmende::region::{NamedError, ObjectError};
 use allmende::sync::Waitable;
 use allmende::topic::error::{
     JoinError, LoanError, PublishError, ReceiveError, TryLoanError, TryPublishError, TryReceiveError,
 };
-use allmende::topic::{ByteTopic, Options, Policy, Publisher, Subscriber, Topic};
+use allmende::topic::{ByteTopic, Options, Policy, Subscriber, Topic};
 use allmende::{Region, Wait};
 use common::refused;
-use proptest::prelude::*;
 
 const SOON: Duration = Duration::from_millis(10);
 
@@ -394,66 +391,46 @@ fn sixty_four_subscribers_are_the_most() {
 }
 
 #[test]
-fn what_differs_is_named() {
-    let region = region();
-    let options = Options::new(4);
-    Topic::<u64>::create(&region, "t", &options).unwrap();
-    let again = |options: &Options| Topic::<u64>::open_or_create_with(&region, "t", options);
-    again(&options).unwrap();
-    Topic::<u64>::open(&region, "t").unwrap();
-    refused!(again(&Options::new(8)), ObjectError::WrongCapacity { found: 4, expected: 8, .. });
+fn a_name_of_the_user_finds_the_same_topic() {
+    let name = common::unique("topic");
+    let options = Options::new(4).subscribers(2);
+    let subscriber = Topic::<u64>::named_with(&name, &options).unwrap().subscriber().unwrap();
+    let other = Topic::<u64>::named_with(&name, &options).unwrap();
+    other.publisher().unwrap().send(7).unwrap();
+    assert_eq!(*subscriber.receive().unwrap(), 7);
     refused!(
-        again(&options.clone().subscribers(9)),
-        ObjectError::WrongParameter { what: "subscribers", found: 8, expected: 9, .. }
+        Topic::<u64>::named(&name, 4),
+        NamedError::Object(ObjectError::WrongParameter { what: "subscribers", found: 2, expected: 8, .. })
     );
-    refused!(
-        again(&options.clone().publishers(9)),
-        ObjectError::WrongParameter { what: "publishers", found: 4, expected: 9, .. }
-    );
-    refused!(
-        again(&options.clone().history(4).blocks(50)),
-        ObjectError::WrongParameter { what: "history", found: 0, expected: 4, .. }
-    );
-    refused!(
-        again(&options.clone().inline(0)),
-        ObjectError::WrongParameter { what: "inline bytes", found: 8, expected: 0, .. }
-    );
-    refused!(
-        again(&options.clone().loans(1).blocks(25)),
-        ObjectError::WrongParameter { what: "loans a subscriber", .. }
-    );
-    refused!(
-        again(&options.clone().blocks(50)),
-        ObjectError::WrongParameter { what: "blocks of a size", found: 25, expected: 50, .. }
-    );
-    refused!(
-        again(&options.clone().at_first(5)),
-        ObjectError::WrongParameter { what: "blocks at first", .. }
-    );
-    refused!(Topic::<u64>::create(&region, "t", &options), ObjectError::NameTaken { .. });
-    refused!(Topic::<i64>::open(&region, "t"), ObjectError::WrongType { .. });
-    refused!(ByteTopic::open(&region, "t"), ObjectError::WrongType { .. });
-    refused!(ByteTopic::open(&region, "u"), ObjectError::NotFound { .. });
-    refused!(allmende::Event::open(&region, "t"), ObjectError::WrongKind { .. });
-    for wrong in [
-        Options::new(0),
-        Options::new(1 << 30),
-        Options::new(4).subscribers(0),
-        Options::new(4).subscribers(65),
-        Options::new(4).publishers(0),
-        Options::new(4).publishers(65),
-        Options::new(4).loans(0),
-        Options::new(4).inline(105),
-        Options::new(4).history(usize::MAX),
-        Options::new(4).history(8).blocks(8),
-        Options::new(4).class(10, 10),
-        Options::new(4).blocks(0),
-    ] {
-        refused!(Topic::<u64>::create(&region, "wrong", &wrong), ObjectError::InvalidSize { .. });
+    refused!(ByteTopic::named(&name, 4), NamedError::Object(ObjectError::WrongType { .. }));
+    refused!(Topic::<u64>::named(&name, 0), NamedError::Object(ObjectError::InvalidSize { .. }));
+    drop((subscriber, other));
+    // Gone with the last one who had it: the next one is another.
+    let bytes = ByteTopic::named(&name, 4).unwrap();
+    assert_eq!(bytes.counts().messages, 0);
+}
+
+/// Many at once: one region, one topic, and all are in it.
+#[test]
+fn a_name_that_many_ask_for_at_once_is_made_once() {
+    for _ in 0..20 {
+        let name = common::unique("topic");
+        let start = std::sync::Barrier::new(4);
+        let topics: Vec<Topic<u64>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        Topic::named(&name, 4).unwrap()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let subscribers: Vec<_> = topics.iter().map(|topic| topic.subscriber().unwrap()).collect();
+        topics[0].publisher().unwrap().send(9).unwrap();
+        assert!(subscribers.iter().all(|subscriber| *subscriber.receive().unwrap() == 9));
     }
-    refused!(Topic::<[u8; 1 << 20]>::create(&region, "large", &options), ObjectError::NoSpace { .. });
-    let nine = (1..10).fold(Options::new(4), |options, size| options.class(size, 4));
-    refused!(ByteTopic::create(&region, "nine", &nine), ObjectError::InvalidSize { .. });
 }
 
 #[test]
@@ -476,241 +453,4 @@ fn publishers_that_left_are_told_of_and_others_may_come() {
     std::thread::sleep(SOON);
     publisher.send(2).unwrap();
     assert_eq!(waiting.join().unwrap(), 2);
-}
-
-#[test]
-fn a_read_only_attachment_takes_no_part() {
-    let region = region();
-    Topic::<u64>::create(&region, "t", &Options::new(4)).unwrap();
-    let readers = Region::open().read_only(true).descriptor(region.descriptor()).unwrap();
-    let topic = Topic::<u64>::open(&readers, "t").unwrap();
-    refused!(topic.publisher(), JoinError::Access(AccessError::ReadOnly));
-    refused!(topic.subscriber(), JoinError::Access(AccessError::ReadOnly));
-    assert_eq!(topic.counts().messages, 0);
-}
-
-/// A peer that writes nonsense costs its own messages at the most.
-#[test]
-fn nonsense_is_no_panic() {
-    use allmende::layout::topic as at;
-    let words = [
-        at::LIVE,
-        at::OVERWRITING,
-        at::DROPPING,
-        at::PUBLISHED,
-        at::NOTE,
-        at::NOTE_DESCRIPTOR,
-        at::NOTE_BYTES,
-        at::BYTES,
-        at::UNCLEAN,
-        at::COMMITTED,
-        at::PUBLISHERS,
-        at::SUBSCRIBERS,
-        at::TAILS,
-        at::EVICTED,
-        at::JOINED,
-        at::CURSORS,
-        at::CURSORS + 8 * 128,
-        at::CURSORS + 8 * 128 + 16,
-        at::CURSORS + 8 * 128 + 8,
-    ];
-    for (index, word) in words.into_iter().enumerate() {
-        for value in [u64::MAX, 1 << 63, 1 << 40, 0x0101_0101_0101_0101] {
-            for policy in [Policy::Lossless, Policy::OverwriteOldest] {
-                let region = region();
-                let topic = Topic::<Big>::create(&region, "t", &Options::new(2).history(2)).unwrap();
-                let offset = region.objects()[0].offset;
-                let mut publisher = topic.publisher().unwrap();
-                let subscriber = topic.subscriber_with(policy, 0).unwrap();
-                publisher.try_send(big(1)).unwrap();
-                common::poke(&region, offset + word, value);
-                for number in 0..6 {
-                    let _ = publisher.try_send(big(number));
-                    let _ = subscriber.try_receive().map(|loan| loan[0]);
-                    let _ =
-                        topic.subscriber_with(policy, 9).map(|late| late.try_receive().map(|loan| loan[39]));
-                }
-                let _ = what(&region);
-                assert!(index < words.len());
-                drop((publisher, subscriber));
-            }
-        }
-    }
-    for word in [at::CLASSES, at::CLASSES + 8, at::CLASS_COUNT] {
-        let region = region();
-        Topic::<Big>::create(&region, "t", &Options::new(2)).unwrap();
-        common::poke(&region, region.objects()[0].offset + word, u64::MAX);
-        refused!(Topic::<Big>::open(&region, "t"), ObjectError::Access(AccessError::Corrupt));
-    }
-}
-
-/// The same topic, told without any cleverness.
-struct Model {
-    published: u64,
-    history: VecDeque<u64>,
-    subscribers: Vec<Option<(Policy, VecDeque<u64>, u64)>>,
-}
-
-const DEPTH: usize = 4;
-const HISTORY: usize = 2;
-const PLACES: usize = 3;
-
-#[derive(Debug, Clone)]
-enum Step {
-    Send { by_claim: bool },
-    GiveUp,
-    Receive { who: usize, keep: bool },
-    DropLoan { who: usize },
-    Join { who: usize, policy: Policy, replay: usize },
-    Leave { who: usize, forget: bool },
-    ChangePublisher,
-}
-
-fn steps() -> impl Strategy<Value = Step> {
-    let policy = prop_oneof![Just(Policy::Lossless), Just(Policy::DropNewest), Just(Policy::OverwriteOldest)];
-    prop_oneof![
-        6 => any::<bool>().prop_map(|by_claim| Step::Send { by_claim }),
-        1 => Just(Step::GiveUp),
-        6 => (0..PLACES, any::<bool>()).prop_map(|(who, keep)| Step::Receive { who, keep }),
-        2 => (0..PLACES).prop_map(|who| Step::DropLoan { who }),
-        2 => (0..PLACES, policy, 0..4_usize).prop_map(|(who, policy, replay)| Step::Join { who, policy, replay }),
-        1 => (0..PLACES, any::<bool>()).prop_map(|(who, forget)| Step::Leave { who, forget }),
-        1 => Just(Step::ChangePublisher),
-    ]
-}
-
-impl Model {
-    fn send(&mut self) -> bool {
-        let full = |queue: &VecDeque<u64>| queue.len() == DEPTH;
-        let blocked = self.subscribers.iter().flatten();
-        if blocked.into_iter().any(|(policy, queue, _)| *policy == Policy::Lossless && full(queue)) {
-            return false;
-        }
-        for (policy, queue, _) in self.subscribers.iter_mut().flatten() {
-            match policy {
-                Policy::DropNewest if full(queue) => continue,
-                _ if full(queue) => drop(queue.pop_front()),
-                _ => {}
-            }
-            queue.push_back(self.published);
-        }
-        self.history.push_back(self.published);
-        if self.history.len() > HISTORY {
-            self.history.pop_front();
-        }
-        self.published += 1;
-        true
-    }
-}
-
-fn value<const N: usize>(number: u64) -> [u64; N] {
-    [number; N]
-}
-
-fn against_the_model<const N: usize>(run: &[Step])
-where
-    [u64; N]: allmende::Payload,
-{
-    let region = Region::create().size(1 << 20).memfd("model").unwrap();
-    // Blocks for all that can be held: three full subscriptions, loans, history, one claim.
-    let options = Options::new(DEPTH).subscribers(3).history(HISTORY).loans(2).blocks(24);
-    let topic = Topic::<[u64; N]>::create(&region, "t", &options).unwrap();
-    let mut publisher: Option<Publisher<[u64; N]>> = Some(topic.publisher().unwrap());
-    let empty = || [const { None }; PLACES];
-    let mut model = Model { published: 0, history: VecDeque::new(), subscribers: empty().to_vec() };
-    // Loans borrow their subscriber, which therefore is leaked and taken back.
-    let mut subscribers: [Option<&'static Subscriber<[u64; N]>>; PLACES] = [None; PLACES];
-    let mut loans: [Vec<(u64, allmende::topic::Loan<'static, [u64; N]>)>; PLACES] = Default::default();
-    for step in run {
-        match *step {
-            Step::Send { by_claim } => {
-                let publisher = publisher.as_mut().unwrap();
-                let number = model.published;
-                let expected = model.send();
-                if by_claim {
-                    let mut claim = publisher.try_loan().unwrap();
-                    *claim = value(number);
-                    assert_eq!(claim.try_publish().is_ok(), expected);
-                } else {
-                    assert_eq!(publisher.try_send(value(number)).is_ok(), expected);
-                }
-            }
-            Step::GiveUp => drop(publisher.as_mut().unwrap().try_loan().unwrap()),
-            Step::Receive { who, keep } => {
-                let (Some(subscriber), Some((_, queue, next))) =
-                    (subscribers[who], &mut model.subscribers[who])
-                else {
-                    continue;
-                };
-                match subscriber.try_receive() {
-                    Ok(loan) => {
-                        let expected = queue.pop_front().expect("a message that nobody sent");
-                        assert_eq!((*loan, loan.number()), (value(expected), expected));
-                        assert_eq!(loan.missed(), expected - *next);
-                        *next = expected + 1;
-                        if keep {
-                            loans[who].push((expected, loan));
-                        }
-                    }
-                    Err(TryReceiveError::Empty) => assert!(queue.is_empty()),
-                    Err(TryReceiveError::TooManyLoans { .. }) => assert!(loans[who].len() >= 2),
-                    Err(other) => panic!("{other}"),
-                }
-            }
-            Step::DropLoan { who } => {
-                if let Some((expected, loan)) = loans[who].pop() {
-                    assert_eq!(*loan, value(expected), "written over while it was lent out");
-                }
-            }
-            Step::Join { who, policy, replay } => {
-                if subscribers[who].is_none() {
-                    let subscriber = topic.subscriber_with(policy, replay).unwrap();
-                    subscribers[who] = Some(Box::leak(Box::new(subscriber)));
-                    let skipped = model.history.len().saturating_sub(replay);
-                    let queue: VecDeque<u64> = model.history.iter().skip(skipped).copied().collect();
-                    let next = queue.front().copied().unwrap_or(model.published);
-                    model.subscribers[who] = Some((policy, queue, next));
-                }
-            }
-            Step::Leave { who, forget } => {
-                if let Some(subscriber) = subscribers[who].take() {
-                    for (_, loan) in loans[who].drain(..) {
-                        if forget { std::mem::forget(loan) } else { drop(loan) }
-                    }
-                    model.subscribers[who] = None;
-                    // SAFETY: it was leaked above, and all loans that borrow it are gone.
-                    drop(unsafe { Box::from_raw(std::ptr::from_ref(subscriber).cast_mut()) });
-                }
-            }
-            Step::ChangePublisher => {
-                drop(publisher.take());
-                publisher = Some(topic.publisher().unwrap());
-            }
-        }
-    }
-    for who in 0..PLACES {
-        loans[who].clear();
-        if let Some(subscriber) = subscribers[who].take() {
-            // SAFETY: as above.
-            drop(unsafe { Box::from_raw(std::ptr::from_ref(subscriber).cast_mut()) });
-        }
-    }
-    assert_eq!(topic.counts().messages, model.published);
-    let kept = if N > 13 { model.history.len() as u64 } else { 0 };
-    // A short one may have gone by a block while there were three subscribers.
-    assert!(held(&region) == kept || (N <= 13 && held(&region) <= HISTORY as u64));
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: if common::full() { 4000 } else { 200 }, ..ProptestConfig::default() })]
-
-    #[test]
-    fn blocks_behave_as_the_model(run in prop::collection::vec(steps(), 1..200)) {
-        against_the_model::<40>(&run);
-    }
-
-    #[test]
-    fn short_messages_behave_as_the_model(run in prop::collection::vec(steps(), 1..200)) {
-        against_the_model::<2>(&run);
-    }
 }

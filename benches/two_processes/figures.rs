@@ -283,6 +283,7 @@ fn all_figures() -> impl Iterator<Item = &'static Figure> {
         .iter()
         .chain(&queues::FIGURES)
         .chain(&crate::cell::FIGURES)
+        .chain(&crate::broadcast::FIGURES)
         .chain(&crate::lanes::FIGURES)
         .chain(&crate::service::FIGURES)
         .chain(&crate::topics::FIGURES)

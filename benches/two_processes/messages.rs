@@ -186,6 +186,7 @@ pub(crate) struct Rings {
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
     pub(crate) cell: crate::cell::Ends,
+    pub(crate) broadcasts: crate::broadcast::Broadcasts,
     pub(crate) lanes: crate::lanes::Ends,
     pub(crate) service: Calls,
     pub(crate) topics: crate::topics::Topics,
@@ -208,6 +209,8 @@ pub(crate) mod task {
     pub(crate) const FUTEX_ASLEEP: u64 = 12;
     pub(crate) const CELL_WRITE: u64 = 41;
     pub(crate) const SERVICE: u64 = 40;
+    pub(crate) const SERVICE_PARTS: u64 = 42;
+    pub(crate) const SERVICE_BYTES: u64 = 43;
 }
 
 impl Rings {
@@ -226,6 +229,7 @@ impl Rings {
             service: Calls::new(region, first)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
             cell: crate::cell::Ends::new(region, first)?,
+            broadcasts: crate::broadcast::Broadcasts::new(region, first)?,
             lanes: crate::lanes::Ends::new(region, first)?,
             topics: crate::topics::Topics::new(region, first)?,
         })
@@ -241,13 +245,14 @@ impl Rings {
             task::RTT_LINE => self.line.pong(count)?,
             task::RTT_LARGE => self.large.pong_in_place(count)?,
             task::RTT_PARKED => self.parked.pong(count)?,
-            task::SERVICE => self.service.serve(count)?,
+            task::SERVICE | task::SERVICE_PARTS | task::SERVICE_BYTES => self.service.serve(task, count)?,
             task::RTT_ASLEEP => self.parked.pong_asleep(count)?,
             task::CELL_WRITE => self.cell.write_until_stopped()?,
             task::STREAM_SMALL => return self.small_stream.receive(count).map(Some),
             task::STREAM_LINE => return self.line_stream.receive(count).map(Some),
             task::BATCHES_SMALL => return self.small_batches.receive_batches(count).map(Some),
             task::BATCHES_LINE => return self.line_batches.receive_batches(count).map(Some),
+            task if (800..900).contains(&task) => return self.broadcasts.serve(task, count),
             _ => {
                 if let Some(answer) = self.lanes.serve(task, count)? {
                     return Ok(Some(answer));

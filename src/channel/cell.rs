@@ -43,8 +43,7 @@ use crate::layout::owner::Owner;
 use crate::os::fork_guard::ForkGuard;
 use crate::payload::Payload;
 use crate::region::{
-    AccessError, Inner, Liveness, Memory, NO_PARAMETERS, Object, ObjectError, ObjectInfo, ObjectKind,
-    ObjectSpec,
+    AccessError, Inner, Liveness, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec,
 };
 use crate::ring::cell::{self as algorithm, Backing, NoPeek, Nothing, Reading, Writing, writes_of};
 use crate::ring::counters::Counts;
@@ -797,7 +796,7 @@ pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
 }
 
 /// The state of a cell, for tools.
-pub(crate) fn state(region: &Region, object: &ObjectInfo) -> Option<SharedState> {
+pub(crate) fn state(region: &Region, object: &Object) -> Option<SharedState> {
     let memory = &region.inner.memory;
     let (readers, size) = (object.item_count, object.item_size);
     if length(size, readers)? > object.length {

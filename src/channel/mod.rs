@@ -4,6 +4,8 @@
 //! often, and what becomes of it when somebody dies. The rings for one producer and one consumer, on
 //! which some of them build, are in [`crate::ring`]. `docs/channels.md` helps to choose.
 
+pub mod array;
+pub mod broadcast;
 pub mod cell;
 mod copy;
 pub mod lanes;

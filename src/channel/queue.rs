@@ -47,7 +47,10 @@ use crate::layout::queue::{
     CLOSED, COUNTERS, MAX_ALIGN, MAX_ATTEMPTS, MAX_CAPACITY, MAX_MEMBERS, RETRIES, closed, length,
 };
 use crate::payload::Payload;
-use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec, Parameter};
+use crate::region::{
+    AccessError, Inner, Memory, NamedError, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
+    region_of_its_own,
+};
 use crate::ring::error::RoleError;
 use crate::ring::mpmc::{self, Cells};
 use ends::{End, Side, announce, members};
@@ -123,6 +126,27 @@ impl QueueOptions {
         let type_name = T::SCHEMA.to_string();
         let spec = self.spec::<T>(name, &type_name, capacity)?;
         Queue::at(region, region.inner.open_or_create_object(&spec, initialise::<T>)?)
+    }
+
+    /// The queue of that name in the user's namespace, with these options: see [`Queue::named`].
+    ///
+    /// ```
+    /// use allmende::channel::queue::{OnConsumerDeath, Queue};
+    /// # let name = format!("doc-queue-options-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let options = Queue::<u64>::options().on_consumer_death(OnConsumerDeath::Drop);
+    /// let queue: Queue<u64> = options.named(name, 64)?;
+    /// // Whoever asks for it must ask for the same.
+    /// assert!(Queue::<u64>::named(name, 64).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named<T: Payload>(&self, name: &str, capacity: usize) -> Result<Queue<T>, NamedError> {
+        let type_name = T::SCHEMA.to_string();
+        let region = region_of_its_own(&self.spec::<T>(name, &type_name, capacity)?)?;
+        Ok(self.open_or_create(&region, name, capacity)?)
     }
 
     /// A new queue; there must be none of that name.
@@ -219,6 +243,25 @@ impl<T: Payload> Queue<T> {
     /// See [`ObjectError`].
     pub fn open_or_create(region: &Region, name: &str, capacity: usize) -> Result<Self, ObjectError> {
         Self::options().open_or_create(region, name, capacity)
+    }
+
+    /// The queue of that name in the user's namespace, in a region of its own; made with room for `capacity`
+    /// messages where there is none. Whoever of this user asks for the same name gets the same queue.
+    ///
+    /// ```
+    /// use allmende::channel::queue::Queue;
+    /// # let name = format!("doc-queue-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let producer = Queue::<u64>::named(name, 64)?.producer()?;
+    /// producer.push(7)?;
+    /// assert_eq!(Queue::<u64>::named(name, 64)?.consumer()?.pop()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str, capacity: usize) -> Result<Self, NamedError> {
+        Self::options().named(name, capacity)
     }
 
     /// A new queue; there must be none of that name.

@@ -70,12 +70,22 @@ pub enum ObjectKind {
     Queue = 5,
     /// One value, of which the latest counts.
     Cell = 10,
+    /// An array of several dimensions, lent out in parts.
+    Array = 11,
+    /// A broadcast: one producer, any number of readers, none of whom holds it up.
+    Broadcast = 8,
     /// Lanes of variable-length messages, many producers and one consumer.
     Lanes = 6,
     /// A robust readers–writer lock around a value.
     RwLock = 12,
+    /// A condition variable for a value under a mutex.
+    Condvar = 13,
     /// A semaphore: a fixed number of permits.
     Semaphore = 14,
+    /// A barrier at which a fixed number of parties meet.
+    Barrier = 15,
+    /// Something that is done once.
+    Once = 16,
     /// A service: requests of many clients, answered by many servers.
     Service = 9,
     /// A topic: each message to every subscriber.
@@ -92,9 +102,14 @@ impl ObjectKind {
             4 => Self::Bytes,
             5 => Self::Queue,
             10 => Self::Cell,
+            11 => Self::Array,
+            8 => Self::Broadcast,
             6 => Self::Lanes,
             12 => Self::RwLock,
+            13 => Self::Condvar,
             14 => Self::Semaphore,
+            15 => Self::Barrier,
+            16 => Self::Once,
             9 => Self::Service,
             7 => Self::Topic,
             _ => return None,
@@ -110,9 +125,14 @@ impl ObjectKind {
             Self::Bytes => "byte ring",
             Self::Queue => "queue",
             Self::Cell => "cell",
+            Self::Array => "array",
+            Self::Broadcast => "broadcast",
             Self::Lanes => "lanes",
             Self::RwLock => "rwlock",
+            Self::Condvar => "condvar",
             Self::Semaphore => "semaphore",
+            Self::Barrier => "barrier",
+            Self::Once => "once",
             Self::Service => "service",
             Self::Topic => "topic",
         }

@@ -18,12 +18,18 @@
 
 #![forbid(unsafe_code)]
 
+pub mod array;
+pub mod barrier;
+pub mod broadcast;
 pub mod cell;
+pub mod condvar;
 pub mod counters;
 pub mod directory;
+pub mod event;
 pub mod header;
 pub mod lanes;
 pub mod mutex;
+pub mod once;
 pub mod owner;
 pub mod participant;
 pub mod queue;

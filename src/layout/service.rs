@@ -16,7 +16,7 @@
 //!
 //! | offset | size | field | writer | ordering |
 //! | --- | --- | --- | --- | --- |
-//! | 0 | 4 | eventcount on which the client sleeps | client, servers | see `sync::eventcount` |
+//! | 0 | 4 | eventcount on which the client sleeps, and servers that have no room for a part | client, servers | see `sync::eventcount` |
 //! | 4 | 124 | reserved, zero | – | – |
 //! | 128 | 8 × depth | `consumed`: for each call, `[lap:38][parts:26]` of a stream that the client is done with; rounded up to 128 | client | Release, read by Acquire |
 //! | … | n | call slots, as many as its depth | | |
@@ -95,6 +95,8 @@ pub const MAX_ALIGN: usize = 64;
 pub const LANE_EVENT: u64 = 0;
 /// Offset of `consumed` in a lane.
 pub const CONSUMED: u64 = 128;
+/// The bits of `consumed` that count parts.
+pub const CONSUMED_PARTS: u64 = (1 << 26) - 1;
 /// Offset of `ticket` in a call slot.
 pub const TICKET: u64 = 0;
 /// Offset of `deadline` in a call slot.
@@ -124,6 +126,11 @@ pub mod word {
     pub const SERVER: u64 = (1 << STATE_SHIFT) - 1;
     /// The word of a slot that was never used: FREE, in lap 1.
     pub const FIRST: u64 = 1 << LAP_SHIFT;
+}
+
+/// What `consumed` says when a client is done with `parts` (modulo 2^26) of the stream of `lap`.
+pub const fn consumed_word(lap: u64, parts: u64) -> u64 {
+    lap << CONSUMED_PARTS.count_ones() | parts & CONSUMED_PARTS
 }
 
 /// Where the request stands in a call slot.

@@ -13,7 +13,8 @@
 //! | 56 | 8 | `note_bytes`: what `bytes` will be with it | holder of the turn | Relaxed |
 //! | 64 | 8 | `bytes`: published so far | holder of the turn | Release |
 //! | 72 | 8 | `unclean`: a bit for each subscription whose subscriber left or died, and still holds things | set by leaver and sweep, cleared by the holder of the turn | Release, read by Acquire |
-//! | 80 | 48 | reserved, zero | – | – |
+//! | 80 | 8 | `joins`: subscribers that ever came; with another, what a publisher knew of their room is void | holder of the turn | Relaxed, ordered by the turn |
+//! | 88 | 40 | reserved, zero | – | – |
 //! | 128 | 4 | eventcount on which publishers sleep | publishers, subscribers | see `sync::eventcount` |
 //! | 256 | 4 | eventcount on which subscribers sleep | subscribers, publishers | as above |
 //! | 384 | 128 | counters: see [`super::counters`] | | |
@@ -23,13 +24,16 @@
 //! | 648 | 32 | `committed`: blocks of each class that are in use | holder of the turn | Release, read by Acquire |
 //! | 768 | 256 | publishers' roles: 64 words, see [`super::spsc::role`] | compare-and-swap | `AcqRel` |
 //! | 1024 | 256 | subscribers' roles: the same | compare-and-swap | `AcqRel` |
-//! | 1280 | 512 | `tail` of each subscription: messages put into it | holder of the turn | Relaxed, ordered by the turn |
-//! | 1792 | 512 | `evicted` of each: how many of them were taken out again | holder of the turn | as above |
+//! | 1280 | 512 | `tail` of each queue: messages put into it | holder of the turn | Relaxed, ordered by the turn |
+//! | 1792 | 512 | `evicted` of each subscription: how many of its messages were taken out again | holder of the turn | as above |
 //! | 2304 | 512 | `joined` of each: number of the first message that its subscriber could get | holder of the turn | as above |
-//! | 2816 | 512 | `first` of each: its `tail` when it was joined | holder of the turn | as above |
+//! | 2816 | 512 | `first` of each: its cursor's position when it was joined | holder of the turn | as above |
 //! | 3328 | 512 | `evicted_before` of each: its `evicted` when it was joined | holder of the turn | as above |
 //! | 3840 | 128 a subscription | `cursor`: `[messages taken or evicted:63][parity of evicted:1]` | subscriber; the holder of the turn that evicts | Release or compare-and-swap, read by Acquire |
-//! | then | | the subscriptions' entries; the history's entries; blocks, at multiples of 128 | | |
+//! | then | | the log's entries; those of each subscription's queue; blocks, at multiples of 128 | | |
+//!
+//! All messages go into the log, whose entry for a message is the one at its number; those that lose nothing, or their
+//! oldest, follow it there. One that goes without the newest has a queue of its own, into which what it gets is copied.
 //!
 //! ```text
 //!   an entry:   0          8            16             24              stride
@@ -47,7 +51,7 @@
 //!
 //! A block is free when nobody holds it *and* it has no publisher. Blocks are numbered through all classes.
 //! In the directory `item_size` is that of a `T`, 0 for a topic of bytes; `item_count` the entries of a
-//! subscription; the `parameters` are `subscribers`, `publishers`, `history` and `inline` (bytes of a short
+//! subscription; the log has as many, or more if the history is longer. The `parameters` are `subscribers`, `publishers`, `history` and `inline` (bytes of a short
 //! payload).
 
 use super::{OBJECT_ALIGN, round_up};
@@ -72,6 +76,8 @@ pub const NOTE_BYTES: u64 = 56;
 pub const BYTES: u64 = 64;
 /// Offset of `unclean`.
 pub const UNCLEAN: u64 = 72;
+/// Offset of `joins`.
+pub const JOINS: u64 = 80;
 /// Offset of the eventcount on which publishers sleep.
 pub const PUBLISHERS_EVENT: u64 = 128;
 /// Offset of the eventcount on which subscribers sleep.
@@ -90,7 +96,7 @@ pub const COMMITTED: u64 = 648;
 pub const PUBLISHERS: u64 = 768;
 /// Offset of the subscribers' roles.
 pub const SUBSCRIBERS: u64 = 1024;
-/// Offset of the subscriptions' `tail`s, eight bytes each.
+/// Offset of the queues' `tail`s, eight bytes each.
 pub const TAILS: u64 = 1280;
 /// Offset of the subscriptions' `evicted`, eight bytes each.
 pub const EVICTED: u64 = 1792;
@@ -120,7 +126,7 @@ pub const MAX_PUBLISHERS: u64 = 64;
 pub const MAX_CLASSES: usize = 8;
 /// The most bytes of a short payload.
 pub const MAX_INLINE: u64 = 104;
-/// The fewest entries of a subscription: the last message must not stand where the next one is being written, or a
+/// The fewest entries of a subscription: in a queue the last message must not stand where the next one is being written, or a
 /// sweep could not tell one from the other.
 pub const MIN_DEPTH: u64 = 2;
 /// The most entries of a subscription, and messages of a history.
@@ -148,16 +154,21 @@ pub const fn block_stride(size: u64) -> Option<u64> {
     }
 }
 
+/// Entries of the log: those of a full subscription, and those of the history beside the message that is being written.
+pub const fn log_length(depth: u64, history: u64) -> u64 {
+    let lasting = history.saturating_add(1).next_power_of_two();
+    if depth > lasting { depth } else { lasting }
+}
+
 /// Where the blocks begin, and so what a topic has at the least; `None` for numbers that no topic has.
 pub const fn pool_offset(subscribers: u64, depth: u64, history: u64, inline: u64) -> Option<u64> {
     if subscribers == 0 || subscribers > MAX_SUBSCRIBERS || inline > MAX_INLINE || !inline.is_multiple_of(8) {
         return None;
     }
-    let lasting = history == 0 || history.is_power_of_two();
-    if depth < MIN_DEPTH || !depth.is_power_of_two() || depth > MAX_DEPTH || history > MAX_DEPTH || !lasting {
+    if depth < MIN_DEPTH || !depth.is_power_of_two() || depth > MAX_DEPTH || history > MAX_DEPTH {
         return None;
     }
     // All far below 2^64: 2^6 · 2^24 · 2^7.
-    let entries = (subscribers * depth + history) * entry_stride(inline);
+    let entries = (subscribers * depth + log_length(depth, history)) * entry_stride(inline);
     round_up(CURSORS + 128 * subscribers + entries, OBJECT_ALIGN)
 }

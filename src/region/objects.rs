@@ -87,9 +87,14 @@ impl Object {
             ObjectKind::Spsc | ObjectKind::Bytes => crate::ring::roles::sweep(memory, self, dead),
             ObjectKind::Queue => crate::channel::queue::sweep(memory, self, dead),
             ObjectKind::Cell => crate::channel::cell::sweep(memory, self, dead),
+            ObjectKind::Array => crate::channel::array::sweep(memory, self, dead),
+            ObjectKind::Broadcast => crate::channel::broadcast::sweep(memory, self, dead),
             ObjectKind::Lanes => crate::channel::lanes::sweep(memory, self, dead),
             ObjectKind::RwLock => crate::sync::rwlock::sweep(memory, self, dead),
+            ObjectKind::Condvar => crate::sync::condvar::sweep(memory, self),
             ObjectKind::Semaphore => crate::sync::semaphore::sweep(memory, self, dead),
+            ObjectKind::Barrier => crate::sync::barrier::sweep(memory, self, dead),
+            ObjectKind::Once => crate::sync::once::sweep(memory, self, dead),
             ObjectKind::Service => crate::channel::service::sweep(memory, self, dead),
             ObjectKind::Topic => crate::channel::topic::sweep(memory, self, dead),
         }
@@ -147,16 +152,22 @@ impl Object {
 fn minimum_length(object: &Object) -> Option<u64> {
     match object.kind {
         ObjectKind::Mutex => crate::layout::mutex::length(object.item_size),
-        ObjectKind::Event => Some(OBJECT_ALIGN),
+        ObjectKind::Event | ObjectKind::Condvar => Some(OBJECT_ALIGN),
         ObjectKind::Spsc => crate::layout::spsc::slots_length(object.item_size, object.item_count),
         ObjectKind::Bytes => crate::layout::spsc::bytes_length(object.item_count),
         ObjectKind::Queue => {
             crate::layout::queue::length(object.item_size, object.item_count, object.parameters)
         }
         ObjectKind::Cell => crate::layout::cell::length(object.item_size, object.item_count),
+        ObjectKind::Array => {
+            crate::layout::array::length(object.item_size, object.item_count, object.parameters[0].into())
+        }
+        ObjectKind::Broadcast => crate::layout::broadcast::length(object.item_size, object.item_count),
         ObjectKind::Lanes => crate::layout::lanes::length(object.parameters[0].into(), object.item_count),
         ObjectKind::RwLock => crate::layout::rwlock::length(object.item_size),
         ObjectKind::Semaphore => crate::layout::semaphore::length(object.item_count),
+        ObjectKind::Barrier => crate::layout::barrier::length(object.item_count),
+        ObjectKind::Once => crate::layout::once::length(object.item_size),
         ObjectKind::Service => {
             crate::layout::service::Geometry::of(object.length, object.item_count, object.parameters)?
                 .length()

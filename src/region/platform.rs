@@ -40,6 +40,10 @@ impl Platform for Inner {
         futex::wake(word, count);
     }
 
+    fn wake_one(&self, word: &AtomicU32) -> bool {
+        futex::wake(word, 1) != 0
+    }
+
     #[inline]
     fn light_barrier(&self) {
         light_barrier(self.fenced());

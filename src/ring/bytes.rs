@@ -12,6 +12,9 @@
 //!
 //! The algorithm and its picture are in `records`, the layout in [`crate::layout::spsc`]. What a
 //! successor may see twice is as for [`super::spsc`]: what was lent out and not released.
+//!
+//! A claim or loan that is forgotten holds nothing: the next claim is the same room, the next loan the same message. An
+//! end that is forgotten keeps its role until its process detaches or ends; there is no taking it from one that lives.
 
 // As in `habit`.
 #![allow(clippy::inline_always)]

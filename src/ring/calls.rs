@@ -87,7 +87,7 @@ impl Word {
     }
 
     /// The lap after this one. Never 0, so that no word is 0.
-    fn next_lap(self) -> u64 {
+    pub(crate) fn next_lap(self) -> u64 {
         let lap = (self.lap() + 1) & (u64::MAX >> LAP_SHIFT);
         if lap == 0 { 1 } else { lap }
     }
@@ -126,6 +126,11 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// The lap of the call's word.
+    pub(crate) fn lap(self) -> u64 {
+        self.word.lap()
+    }
+
     /// Which attempt at the call this is, from 1.
     pub(crate) fn attempt(self) -> u64 {
         self.word.count()
@@ -254,7 +259,8 @@ impl Call<'_> {
         self.ticket.load(Ordering::Relaxed) != taken.ticket.0
     }
 
-    /// Shows the client that `parts` of a stream were sent.
+    /// Shows the client that `parts` of a stream were sent: see [`super::parts`].
+    #[inline]
     pub(crate) fn send_part(self, taken: Taken, parts: u64) {
         let word = Word::new(taken.word.lap(), parts, State::Streaming, taken.word.server());
         // Release: pairs with the Acquire in `progress`: the part comes before.

@@ -10,11 +10,11 @@
 //! The algorithms (the `core` modules) know only atomics and a small backing trait, so that a model
 //! checker can run them over the heap.
 
+pub(crate) mod broadcast;
 #[cfg(not(allmende_loom))]
 pub mod bytes;
 #[cfg(not(allmende_loom))]
 pub(crate) mod cache;
-#[allow(dead_code, reason = "streams are still to come")]
 pub(crate) mod calls;
 pub(crate) mod cell;
 pub(crate) mod chains;
@@ -31,6 +31,7 @@ pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]
 mod model;
 pub(crate) mod mpmc;
+pub(crate) mod parts;
 pub(crate) mod records;
 pub(crate) mod role_words;
 #[cfg(not(allmende_loom))]

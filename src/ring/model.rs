@@ -1,9 +1,11 @@
 //! Models: both rings and their roles, in every interleaving, with a kill at any step.
 
+mod broadcast;
 mod calls;
 mod cell;
 mod lanes;
 mod mpmc;
+mod parts;
 mod records;
 mod roles;
 mod slots;

@@ -1,23 +1,29 @@
 //! An event: one process sets it, others wait for it.
 //!
-//! | offset | size | field | writer | ordering |
-//! | --- | --- | --- | --- | --- |
-//! | 0 | 4 | `set`: 1 or 0 | everybody | Release to set, Acquire to see |
-//! | 4 | 4 | eventcount | sleepers and setters | see [`super::eventcount`] |
+//! The algorithm is in `flag`, the layout in [`crate::layout::event`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::eventcount::{AfterSlice, EventCount};
+use super::flag::Flag;
 use super::wait::Wait;
 use crate::Region;
-use crate::atomic::{AtomicU32, Ordering};
+use crate::atomic::Ordering;
 use crate::layout::OBJECT_ALIGN;
-use crate::region::{AccessError, Inner, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::layout::event::{EVENT, SET};
+use crate::region::{
+    AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
+};
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// A flag in a region that processes wait for: set it, and all who wait go on; it stays set until
 /// somebody resets it.
+///
+/// One that is made by [`Self::create_auto_reset`] lets *one* waiter go on for each set, which resets it;
+/// several sets that nobody has waited for are one. A waiter that is killed asleep leaves the set to the
+/// others. One that is killed when it has just gone on takes the set with it, and nobody is told: where
+/// that matters, use a [`Queue`](crate::Queue), or a [`Condvar`](crate::Condvar) and a value.
 ///
 /// ```
 /// use allmende::{Event, Region};
@@ -41,20 +47,44 @@ impl Event {
     /// # Errors
     /// See [`ObjectError`].
     pub fn open_or_create(region: &Region, name: &str) -> Result<Self, ObjectError> {
-        let spec = spec(name);
-        let object = region.inner.open_or_create_object(&spec, |memory, object| {
-            memory.word64(object.offset).store(0, Ordering::Relaxed);
-        })?;
-        Ok(Self { inner: region.inner.clone(), object, strategy: Wait::Park })
+        Ok(Self::at(region, region.inner.open_or_create_object(&spec(name, false), initialise)?))
     }
 
-    /// The event of that name, which must be there.
+    /// A new event, not set; there must be nothing of that name.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn create(region: &Region, name: &str) -> Result<Self, ObjectError> {
+        Ok(Self::at(region, region.inner.create_object(&spec(name, false), initialise)?))
+    }
+
+    /// As [`Self::open_or_create`], with an event that lets one waiter go on for each set.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn open_or_create_auto_reset(region: &Region, name: &str) -> Result<Self, ObjectError> {
+        Ok(Self::at(region, region.inner.open_or_create_object(&spec(name, true), initialise)?))
+    }
+
+    /// As [`Self::create`], with an event that lets one waiter go on for each set.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn create_auto_reset(region: &Region, name: &str) -> Result<Self, ObjectError> {
+        Ok(Self::at(region, region.inner.create_object(&spec(name, true), initialise)?))
+    }
+
+    /// The event of that name, which must be there, of whichever sort.
     ///
     /// # Errors
     /// See [`ObjectError`].
     pub fn open(region: &Region, name: &str) -> Result<Self, ObjectError> {
-        let object = region.inner.open_object(&spec(name))?;
-        Ok(Self { inner: region.inner.clone(), object, strategy: Wait::Park })
+        let any = ObjectSpec { item_count: 0, ..spec(name, false) };
+        Ok(Self::at(region, region.inner.open_object(&any)?))
+    }
+
+    fn at(region: &Region, object: Object) -> Self {
+        Self { inner: region.inner.clone(), object, strategy: Wait::Park }
     }
 
     /// How this handle waits (default: [`Wait::Park`]).
@@ -64,23 +94,26 @@ impl Event {
         self
     }
 
-    fn flag(&self) -> &AtomicU32 {
-        self.inner.memory.word32(self.object.offset)
+    fn words(&self) -> Flag<'_> {
+        Flag {
+            set: self.inner.memory.word32(self.object.offset + SET),
+            sleepers: EventCount(self.inner.memory.word32(self.object.offset + EVENT)),
+            auto_reset: self.is_auto_reset(),
+        }
     }
 
-    fn sleepers(&self) -> EventCount<'_> {
-        EventCount(self.inner.memory.word32(self.object.offset + 4))
+    /// Whether it lets one waiter go on for each set.
+    pub fn is_auto_reset(&self) -> bool {
+        self.object.parameters[0] != 0
     }
 
-    /// Sets it and wakes all who wait.
+    /// Sets it and wakes all who wait (or one of them: see [`Self::is_auto_reset`]).
     ///
     /// # Errors
     /// [`AccessError`] for a read-only or forked handle.
     pub fn set(&self) -> Result<(), AccessError> {
         self.inner.check_access()?;
-        // Release: pairs with the Acquire in `is_set`.
-        self.flag().store(1, Ordering::Release);
-        self.sleepers().notify(&*self.inner);
+        self.words().set(&*self.inner);
         Ok(())
     }
 
@@ -90,14 +123,22 @@ impl Event {
     /// [`AccessError`] for a read-only or forked handle.
     pub fn reset(&self) -> Result<(), AccessError> {
         self.inner.check_access()?;
-        self.flag().store(0, Ordering::Release);
+        self.words().reset();
         Ok(())
     }
 
     /// Whether it is set.
     pub fn is_set(&self) -> bool {
-        // Acquire: what was written before `set` is to be seen.
-        self.flag().load(Ordering::Acquire) != 0
+        self.words().is_set()
+    }
+
+    /// Whether the caller may go on, without waiting: it is set, and resets itself if it is of that sort.
+    ///
+    /// # Errors
+    /// [`AccessError`] for a read-only or forked handle.
+    pub fn try_wait(&self) -> Result<bool, AccessError> {
+        self.inner.check_access()?;
+        Ok(self.words().pass())
     }
 
     /// Waits until it is set. Always returns `true`.
@@ -118,14 +159,23 @@ impl Event {
 
     fn wait_until(&self, deadline: Option<Instant>) -> Result<bool, AccessError> {
         self.inner.check_access()?;
-        let set = || self.is_set().then_some(());
+        let words = self.words();
+        let pass = || words.pass().then_some(());
+        // Anybody may set it: nobody's death ends the waiting.
         let found =
-            self.sleepers().wait_until(&*self.inner, self.strategy, deadline, set, || AfterSlice::GoOn);
+            words.sleepers.wait_until(&*self.inner, self.strategy, deadline, pass, || AfterSlice::GoOn);
         Ok(found.is_some())
     }
 }
 
-fn spec(name: &str) -> ObjectSpec<'_> {
+fn initialise(memory: &Memory, object: &Object) {
+    // Relaxed: nobody else can reach the object before it is READY.
+    memory.word64(object.offset).store(0, Ordering::Relaxed);
+}
+
+fn spec(name: &str, auto_reset: bool) -> ObjectSpec<'_> {
+    let mut parameters = NO_PARAMETERS;
+    parameters[0] = Parameter("auto-reset", auto_reset.into());
     ObjectSpec {
         name,
         kind: ObjectKind::Event,
@@ -134,7 +184,7 @@ fn spec(name: &str) -> ObjectSpec<'_> {
         type_name: "an event",
         item_size: 0,
         item_count: 1,
-        parameters: NO_PARAMETERS,
+        parameters,
     }
 }
 
@@ -149,6 +199,6 @@ impl Waitable for Event {
     fn examine(&self) {}
 
     fn bed(&self) -> Bed<'_> {
-        Bed { inner: &self.inner, event: self.sleepers().0 }
+        Bed { inner: &self.inner, event: self.words().sleepers.0 }
     }
 }

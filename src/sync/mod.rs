@@ -1,22 +1,33 @@
 //! Locks and events in a region, and the ways to wait for them.
 //!
-//! The algorithms (`robust_lock`, `robust_rwlock`, `permits`, [`eventcount`]) know only atomics and a small platform
-//! trait, so that a model checker can run them; [`mutex`], [`rwlock`], [`semaphore`] and [`event`] put them into a
-//! region.
+//! The algorithms (`robust_*`, `permits`, `flag`, [`eventcount`]) know only atomics and a small platform trait, so
+//! that a model checker can run them; [`mutex`], [`rwlock`], [`condvar`], [`semaphore`], [`barrier`], [`once`] and
+//! [`event`] put them into a region.
 
+#[cfg(not(allmende_loom))]
+pub mod barrier;
+#[cfg(not(allmende_loom))]
+pub mod condvar;
 #[cfg(not(allmende_loom))]
 pub mod event;
 pub mod eventcount;
+pub(crate) mod flag;
+pub(crate) mod leases;
 #[cfg(all(test, allmende_loom))]
 pub(crate) mod model;
 #[cfg(not(allmende_loom))]
 pub mod mutex;
+#[cfg(not(allmende_loom))]
+pub mod once;
 pub(crate) mod permits;
 pub(crate) mod places;
 pub(crate) mod platform;
 #[cfg(not(allmende_loom))]
 pub mod pollable;
+pub(crate) mod robust_barrier;
+pub(crate) mod robust_condvar;
 pub(crate) mod robust_lock;
+pub(crate) mod robust_once;
 pub(crate) mod robust_rwlock;
 #[cfg(not(allmende_loom))]
 pub mod rwlock;
@@ -32,9 +43,15 @@ pub mod waitable;
 mod watcher;
 
 #[cfg(not(allmende_loom))]
+pub use barrier::Barrier;
+#[cfg(not(allmende_loom))]
+pub use condvar::Condvar;
+#[cfg(not(allmende_loom))]
 pub use event::Event;
 #[cfg(not(allmende_loom))]
 pub use mutex::{Mutex, MutexGuard};
+#[cfg(not(allmende_loom))]
+pub use once::{Once, OnceCell};
 #[cfg(not(allmende_loom))]
 pub use pollable::Pollable;
 #[cfg(not(allmende_loom))]

@@ -2,9 +2,14 @@
 //!
 //! Run with `RUSTFLAGS="--cfg allmende_loom" cargo test --release --lib loom_`.
 
+mod barrier;
+mod condvar;
 mod eventcount;
+mod flag;
 pub(crate) mod kernel;
+mod leases;
 mod lock;
+mod once;
 mod permits;
 mod rwlock;
 mod wait_any;

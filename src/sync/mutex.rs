@@ -209,6 +209,11 @@ pub struct MutexGuard<'a, T: Payload> {
 }
 
 impl<'a, T: Payload> MutexGuard<'a, T> {
+    /// What it is a guard of.
+    pub(super) fn mutex(&self) -> &'a Mutex<T> {
+        self.mutex
+    }
+
     #[inline]
     fn new(mutex: &'a Mutex<T>, lock: &'a RobustLock, fork: ForkGuard) -> Self {
         Self { mutex, lock, fork, panicking: std::thread::panicking(), not_send: PhantomData }

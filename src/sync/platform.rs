@@ -45,6 +45,8 @@ pub(crate) trait Platform {
     fn wait_any(&self, words: &[(&AtomicU32, u32)], time: Duration) -> Woken;
     /// Wakes up to `count` of those who sleep on `word`.
     fn wake(&self, word: &AtomicU32, count: u32);
+    /// Wakes one of those who sleep on `word`; whether there was one.
+    fn wake_one(&self, word: &AtomicU32) -> bool;
     /// The sender's half of the wake-up protocol: between its store and its look at the flag.
     fn light_barrier(&self);
     /// The sleeper's half: between setting its flag and its second look.

@@ -83,6 +83,11 @@ impl Random {
         Self(seed)
     }
 
+    /// Seeded anew, and says nothing: for children.
+    pub fn new_quiet() -> Self {
+        Self(entropy())
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(1);
         mix(self.0)
@@ -99,6 +104,37 @@ pub fn linger(time: Duration) {
     while Instant::now() < end {
         std::hint::spin_loop();
     }
+}
+
+/// A moment in which much can happen to a victim: mostly short, now and then long.
+pub fn wait_a_random_moment(random: &mut Random) {
+    let magnitude = 10 + random.below(11);
+    linger(Duration::from_nanos(random.below(1 << magnitude)));
+}
+
+/// What a lock guards in these tests: all words equal, unless its holder was killed.
+pub type Value = [u64; 16];
+
+/// Whether nobody was killed half-way.
+pub fn consistent(value: &Value) -> bool {
+    value.iter().all(|word| *word == value[0])
+}
+
+/// Writes the next value word by word, slowly enough for a kill to come in between.
+pub fn advance(value: &mut Value) {
+    let next = value[0] + 1;
+    for word in value {
+        // SAFETY: a live `&mut u64`. Volatile: the optimiser shall not make one store of all, at the end.
+        unsafe { std::ptr::from_mut(word).write_volatile(next) };
+        for _ in 0..4 {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Makes a half-written value whole.
+pub fn repair(value: &mut Value) {
+    *value = [*value.iter().max().unwrap(); 16];
 }
 
 /// Waits until `condition` holds; panics when it does not come true.

@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod binaries;
 mod mutate;
 mod parts;
 mod runner;
+mod side_by_side;
 mod suite;
 mod traces;
 

@@ -20,19 +20,25 @@ const FILES: &[(&str, bool)] = &[
     ("src/sync/robust_rwlock.rs", true),
     ("src/sync/places.rs", true),
     ("src/sync/permits.rs", true),
+    ("src/sync/robust_condvar.rs", true),
+    ("src/sync/robust_barrier.rs", true),
+    ("src/sync/robust_once.rs", true),
+    ("src/sync/flag.rs", true),
+    ("src/sync/leases.rs", true),
     ("src/ring/core.rs", true),
     ("src/ring/records.rs", true),
     ("src/ring/lanes.rs", true),
     ("src/ring/role_words.rs", true),
     ("src/ring/mpmc.rs", true),
     ("src/ring/cell.rs", true),
+    ("src/ring/broadcast.rs", true),
     ("src/ring/calls.rs", true),
+    ("src/ring/parts.rs", true),
     ("src/ring/topic/deliver.rs", true),
     ("src/ring/topic/pool.rs", true),
     ("src/ring/topic/subscriptions.rs", true),
     ("src/ring/topic/turn.rs", true),
     ("src/ring/roles.rs", false),
-    ("src/sync/event.rs", false),
     ("src/ring/bytes.rs", false),
 ];
 /// What must notice: arguments of `cargo test`.
@@ -176,7 +182,7 @@ impl Bench {
     fn build(&self, quiet: bool) -> Result<(), String> {
         let mut command = self.cargo_test();
         command.arg("--no-run");
-        match runner::run(command, None, quiet, || ()) {
+        match runner::run(command, None, hear(quiet), || ()) {
             Ok(ended) if ended.success => Ok(()),
             Ok(_) => Err("does not build".to_owned()),
             Err(error) => Err(format!("cargo: {error}")),
@@ -186,9 +192,9 @@ impl Bench {
     fn test(&self, limit: Option<Duration>, quiet: bool) -> Result<Ended, String> {
         let mut command = self.cargo_test();
         command.arg(&self.models);
-        self.traces.mark(&mut command);
-        let kill = || self.traces.kill_all();
-        runner::run(command, limit, quiet, kill).map_err(|error| format!("cargo: {error}"))
+        self.traces.mark(&mut command, 0).map_err(|error| error.to_string())?;
+        let (kill, deadline) = (|| self.traces.kill_all(), limit.map(|limit| Instant::now() + limit));
+        runner::run(command, deadline, hear(quiet), kill).map_err(|error| format!("cargo: {error}"))
     }
 
     /// Quick to build again after a small change.
@@ -201,6 +207,10 @@ impl Bench {
         command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
         command
     }
+}
+
+fn hear(quiet: bool) -> fn(&[u8]) {
+    if quiet { runner::hide } else { runner::show }
 }
 
 /// Every weakening of `source`, outside tests and comments.

@@ -2,12 +2,20 @@
 
 use std::process::Command;
 
-/// One command whose tests count.
+/// A set of tests, built by one command.
 pub(crate) struct Part {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
-    program: &'static str,
-    arguments: &'static [&'static str],
+    /// What `cargo test` is told, to build the tests.
+    tests: &'static [&'static str],
+    /// What `cargo build` is told, for what the tests start and `tests` does not build.
+    also: &'static [&'static str],
+    /// What `cargo test` is told for the tests in the documentation, if they belong to this part.
+    doc: &'static [&'static str],
+    /// Binaries that another part runs, in a larger way.
+    pub(crate) left_out: &'static [&'static str],
+    /// What the names of tests must contain.
+    pub(crate) filter: Option<&'static str>,
     /// With the model checker's atomics, in a target directory of their own.
     loom: bool,
 }
@@ -17,50 +25,64 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         name: "debug",
         about: "layout, unit, interface, integration and doc tests, overflow checked",
-        program: "cargo",
-        arguments: &["test", "--workspace", "--no-fail-fast"],
+        // The examples are built beside them.
+        tests: &["--workspace"],
+        also: &[],
+        doc: &["--workspace", "--doc"],
+        // Every instruction is a stop: what ships has fewer of them, so more of them are kill points.
+        left_out: &["allmende:single_step"],
+        filter: None,
         loom: false,
     },
     Part {
         name: "release",
         about: "the library's tests as it ships: kills, crashes, races at full speed",
-        program: "cargo",
-        arguments: &["test", "--package", "allmende", "--release", "--no-fail-fast", "--lib", "--tests"],
+        tests: &["--package", "allmende", "--release", "--lib", "--tests"],
+        also: &["--package", "allmende", "--release", "--examples"],
+        doc: &[],
+        left_out: &[],
+        filter: None,
         loom: false,
     },
     Part {
         name: "loom",
         about: "models of the locks and rings, every interleaving, a crash at any step",
-        program: "cargo",
-        arguments: &["test", "--package", "allmende", "--release", "--no-fail-fast", "--lib", "loom_"],
+        tests: &["--package", "allmende", "--release", "--lib"],
+        also: &[],
+        doc: &[],
+        left_out: &[],
+        filter: Some("loom_"),
         loom: true,
     },
 ];
 
+/// Binaries that take long, the longest first: they begin first, so that none is left running alone.
+pub(crate) const LONG: &[&str] =
+    &["allmende:single_step", "doc", "allmende:kill_storm", "allmende-derive:ui", "allmende:identity"];
+
+/// Binaries whose processes are pinned to cores, spin there, and look at what the others leave them.
+pub(crate) const ALONE: &[&str] = &["allmende-cli:bench"];
+
 impl Part {
-    /// The program that it needs.
-    pub(crate) fn program(&self) -> &'static str {
-        self.program
+    /// What builds the tests, telling of each binary, and what they need.
+    pub(crate) fn builds(&self) -> Vec<Command> {
+        let mut tests = self.cargo("test", self.tests);
+        tests.args(["--no-run", "--message-format", "json-render-diagnostics"]);
+        let mut builds = vec![tests];
+        if !self.also.is_empty() {
+            builds.push(self.cargo("build", self.also));
+        }
+        builds
     }
 
-    /// What builds the tests without running them, if they are to be built.
-    pub(crate) fn build(&self) -> Option<Command> {
-        let filter = |argument: &&&str| !argument.starts_with("loom_");
-        (self.program == "cargo").then(|| {
-            let mut command = self.command(self.arguments.iter().filter(filter).copied());
-            command.arg("--no-run");
-            command
-        })
+    /// What runs the tests in the documentation.
+    pub(crate) fn run_doc(&self) -> Option<Command> {
+        (!self.doc.is_empty()).then(|| self.cargo("test", self.doc))
     }
 
-    /// What runs them.
-    pub(crate) fn run(&self) -> Command {
-        self.command(self.arguments.iter().copied())
-    }
-
-    fn command(&self, arguments: impl Iterator<Item = &'static str>) -> Command {
-        let mut command = Command::new(self.program);
-        command.args(arguments).current_dir(crate::root());
+    fn cargo(&self, verb: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("cargo");
+        command.arg(verb).args(arguments).current_dir(crate::root());
         if self.loom {
             // Link-time optimisation costs more than it gains in a model.
             command.env("RUSTFLAGS", crate::loom_flags());

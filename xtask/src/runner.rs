@@ -1,9 +1,12 @@
-//! Runs one command: shows all that it says, and reads the tests' closing lines from it.
+//! Runs one command: passes on all that it says, and reads the tests' closing lines from it.
 
 use std::io::{BufRead, BufReader, Write, pipe};
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
+
+/// How long between two looks whether a command has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a command's tests came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -22,13 +25,21 @@ pub(crate) struct Ended {
     pub(crate) tally: Tally,
 }
 
+/// Shows a line of a command's output.
+pub(crate) fn show(line: &[u8]) {
+    let _ = std::io::stdout().write_all(line);
+}
+
+/// Keeps a line of a command's output to itself.
+pub(crate) fn hide(_: &[u8]) {}
+
 /// Runs `command` to its end; at the deadline, `kill` is called to end it and all that it started.
 ///
-/// Its output goes line by line to this process's standard output, unless `quiet`.
+/// `hear` gets all that it writes, line by line.
 pub(crate) fn run(
     mut command: Command,
-    limit: Option<Duration>,
-    quiet: bool,
+    deadline: Option<Instant>,
+    mut hear: impl FnMut(&[u8]),
     kill: impl Fn(),
 ) -> std::io::Result<Ended> {
     let (reader, writer) = pipe()?;
@@ -42,36 +53,46 @@ pub(crate) fn run(
         let mut reader = BufReader::new(reader);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-            if !quiet {
-                let _ = std::io::stdout().write_all(&line);
-            }
-            let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned());
-            line.clear();
+            let _ = sender.send(std::mem::take(&mut line));
         }
     });
 
-    let started = Instant::now();
+    let mut tally = Tally::default();
+    let mut heard = |line: &[u8]| {
+        tally.read(String::from_utf8_lossy(line).trim_end());
+        hear(line);
+    };
     let mut hung = false;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if !hung && limit.is_some_and(|limit| started.elapsed() > limit) {
+        if !hung && deadline.is_some_and(|deadline| Instant::now() > deadline) {
             hung = true;
             kill();
             let _ = child.kill();
         }
-        std::thread::sleep(Duration::from_millis(20));
+        match lines.recv_timeout(LOOK) {
+            Ok(line) => heard(&line),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
+        }
     };
     // A process that was left behind may hold the pipe open for ever: so wait for silence only.
-    let mut tally = Tally::default();
     while let Ok(line) = lines.recv_timeout(Duration::from_secs(1)) {
-        tally.read(&line);
+        heard(&line);
     }
     Ok(Ended { success: status.success() && !hung, hung, tally })
 }
 
 impl Tally {
+    /// Adds those of another command.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+    }
+
     /// Reads `test result: ok. 7 passed; 0 failed; …`, `test name ... ignored, reason` and
     /// `skipped: what: why`, which a test writes when the machine lacks what it needs.
     fn read(&mut self, line: &str) {
@@ -116,7 +137,8 @@ mod tests {
     fn a_command_that_hangs_is_ended() {
         let mut sleep = Command::new("sleep");
         sleep.arg("60");
-        let ended = run(sleep, Some(Duration::from_millis(50)), true, || ()).unwrap();
+        let soon = Instant::now() + Duration::from_millis(50);
+        let ended = run(sleep, Some(soon), hide, || ()).unwrap();
         assert!(ended.hung && !ended.success);
     }
 }

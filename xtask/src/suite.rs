@@ -2,12 +2,17 @@
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::parts::{PARTS, Part};
+use crate::binaries::Binary;
+use crate::parts::{self, PARTS, Part};
 use crate::runner::{self, Ended, Tally};
+use crate::side_by_side::{self, Job};
 use crate::traces::Traces;
+
+/// Tells tests that what they start has been built as they were: to ask cargo would build it anew where
+/// the packages that are built together differ.
+const BUILT: &str = "ALLMENDE_BUILT";
 
 /// A part that takes longer hangs.
 const LIMIT: Duration = Duration::from_mins(15);
@@ -50,49 +55,104 @@ pub(crate) fn run(wanted: &[&str]) -> Result<bool, String> {
 
 fn run_part(part: &Part) -> Row {
     let mut row = Row::new(part, Verdict::Passed);
-    if let Some(build) = part.build() {
-        let started = Instant::now();
-        let built = runner::run(build, None, false, || ());
-        row.build = started.elapsed();
-        match built {
-            Ok(Ended { success: true, .. }) => (),
-            Ok(_) => return row.with(Verdict::Failed(vec!["does not build".to_owned()])),
-            Err(error) => return row.with(not_started(part, &error)),
-        }
-    }
-
+    let started = Instant::now();
+    let built = build(part);
+    row.build = started.elapsed();
+    let binaries = match built {
+        Ok(binaries) => binaries,
+        Err(verdict) => return row.with(verdict),
+    };
     let traces = match Traces::before() {
         Ok(traces) => traces,
-        Err(error) => return row.with(Verdict::Failed(vec![format!("no temporary directory: {error}")])),
+        Err(error) => return row.with(not_started("a temporary directory", &error)),
     };
-    let mut command: Command = part.run();
-    traces.mark(&mut command);
+    let jobs = match jobs(part, &binaries, &traces) {
+        Ok(jobs) => jobs,
+        Err(error) => return row.with(not_started("a temporary directory", &error)),
+    };
     let started = Instant::now();
-    let ended = runner::run(command, Some(LIMIT), false, || traces.kill_all());
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let reports = side_by_side::run(jobs, at_once(cores), started + LIMIT, || traces.kill_all());
     row.run = started.elapsed();
 
     let mut failures = Vec::new();
-    match ended {
-        Ok(ended) => {
-            if ended.hung {
-                failures.push(format!("took longer than {} and was killed", minutes(LIMIT)));
-            } else if !ended.success {
-                failures.push("a test failed".to_owned());
-            } else if ended.tally.passed == 0 {
-                failures.push("no test ran".to_owned());
+    let failed: Vec<&str> =
+        reports.iter().filter(|report| !report.success()).map(|report| report.name.as_str()).collect();
+    if !failed.is_empty() {
+        failures.push(failed.join(", "));
+    }
+    for report in reports {
+        match report.ended {
+            Ok(ended) => {
+                if ended.hung {
+                    failures.push(format!("{} was killed: {} are over", report.name, minutes(LIMIT)));
+                }
+                row.tally.add(ended.tally);
             }
-            row.tally = ended.tally;
+            Err(error) => failures.push(format!("{} does not start: {error}", report.name)),
         }
-        Err(error) => row.verdict = not_started(part, &error),
+    }
+    if row.tally.passed == 0 && failures.is_empty() {
+        failures.push("no test ran".to_owned());
     }
     failures.extend(traces.left_behind());
     if failures.is_empty() { row } else { row.with(Verdict::Failed(failures)) }
 }
 
-fn not_started(part: &Part, error: &std::io::Error) -> Verdict {
+/// Builds what a part runs.
+fn build(part: &Part) -> Result<Vec<Binary>, Verdict> {
+    let mut binaries = Vec::new();
+    for command in part.builds() {
+        let hear = |line: &[u8]| match line {
+            [b'{', ..] => binaries.extend(Binary::read(line)),
+            other => runner::show(other),
+        };
+        match runner::run(command, None, hear, || ()) {
+            Ok(Ended { success: true, .. }) => (),
+            Ok(_) => return Err(Verdict::Failed(vec!["does not build".to_owned()])),
+            Err(error) => return Err(not_started("`cargo`", &error)),
+        }
+    }
+    Ok(binaries)
+}
+
+/// What a part runs, the longest first.
+fn jobs(part: &Part, binaries: &[Binary], traces: &Traces) -> std::io::Result<Vec<Job>> {
+    let (left_out, binaries): (Vec<&Binary>, Vec<&Binary>) =
+        binaries.iter().partition(|binary| part.left_out.contains(&binary.name().as_str()));
+    for binary in left_out {
+        println!("     Left to another part: {}", binary.title());
+    }
+    let mut jobs: Vec<Job> = binaries
+        .into_iter()
+        .map(|binary| {
+            let (name, title, mut command) = (binary.name(), binary.title(), binary.command());
+            command.args(part.filter).env(BUILT, "1");
+            let alone = parts::ALONE.contains(&name.as_str());
+            Job { name, title, command, alone }
+        })
+        .collect();
+    jobs.extend(part.run_doc().map(|command| {
+        let name = "doc".to_owned();
+        Job { title: "the examples in the documentation".to_owned(), name, command, alone: false }
+    }));
+    let rank = |job: &Job| parts::LONG.iter().position(|name| *name == job.name).unwrap_or(parts::LONG.len());
+    jobs.sort_by_key(rank);
+    for (number, job) in jobs.iter_mut().enumerate() {
+        traces.mark(&mut job.command, number)?;
+    }
+    Ok(jobs)
+}
+
+/// How many test binaries run beside each other: tests mostly wait.
+fn at_once(cores: usize) -> usize {
+    cores + 1
+}
+
+fn not_started(what: &str, error: &std::io::Error) -> Verdict {
     match error.kind() {
-        ErrorKind::NotFound => Verdict::Skipped(format!("this machine has no `{}`", part.program())),
-        _ => Verdict::Failed(vec![format!("`{}` does not start: {error}", part.program())]),
+        ErrorKind::NotFound => Verdict::Skipped(format!("this machine has no {what}")),
+        _ => Verdict::Failed(vec![format!("{what} cannot be had: {error}")]),
     }
 }
 

@@ -5,7 +5,8 @@
 //! memory that only unmarked processes use is not ours.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,15 +34,24 @@ impl Traces {
         }
         let own = format!("{PREFIX}{}", std::process::id());
         let [temporary, names] = places.map(|place| place.join(&own));
-        fs::create_dir_all(&temporary)?;
+        for place in [&temporary, &names] {
+            DirBuilder::new().mode(0o700).recursive(true).create(place)?;
+        }
         let mark = format!("{MARK}={}", std::process::id());
+        // Read after the directory of names was made: that one is known.
         Ok(Self { temporary, names, mark, shm: entries(Path::new(SHM)) })
     }
 
-    /// Makes `command`, and all that it starts, leave its traces where they are looked for.
-    pub(crate) fn mark(&self, command: &mut Command) {
-        command.env("TMPDIR", &self.temporary).env("ALLMENDE_DIR", &self.names);
+    /// Makes `command`, and all that it starts, leave its traces where they are looked for; `number` keeps
+    /// them apart from those of commands that run beside it.
+    pub(crate) fn mark(&self, command: &mut Command, number: usize) -> std::io::Result<()> {
+        let number = number.to_string();
+        let temporary = self.temporary.join(&number);
+        fs::create_dir_all(&temporary)?;
+        // The directory of names is the library's to make, and to remove.
+        command.env("TMPDIR", temporary).env("ALLMENDE_DIR", self.names.join(number));
         command.env(MARK, std::process::id().to_string());
+        Ok(())
     }
 
     /// Kills every process that carries the mark.
@@ -72,16 +82,20 @@ impl Traces {
             let line = fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
             found.push(format!("process {process} still runs: {}", line.replace('\0', " ").trim_end()));
         }
-        for directory in [&self.temporary, &self.names] {
-            let left = entries(directory);
+        for directory in entries(&self.temporary) {
+            let directory = self.temporary.join(directory);
+            let left = entries(&directory);
             found.extend(left.iter().map(|name| format!("{} is left", directory.join(name).display())));
+        }
+        for directory in entries(&self.names) {
+            let directory = self.names.join(directory);
+            let left = entries(&directory);
+            found.push(format!("{} is left, with {left:?}", directory.display()));
         }
         for name in entries(Path::new(SHM)).difference(&self.shm) {
             let path = format!("{SHM}/{name}");
-            if Path::new(&path) != self.names && !self.others_use(&path) {
+            if !self.others_use(&path) {
                 found.push(format!("{path} is left"));
-            } else if Path::new(&path) == self.names && entries(&self.names).is_empty() {
-                found.push(format!("{path} is left, empty"));
             }
         }
         found

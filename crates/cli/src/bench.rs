@@ -130,7 +130,13 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.format {
         Format::Table => table::write(&outcome, terminal_width(), &mut out)?,
         Format::Json => json::write(&outcome, &mut out)?,
-        Format::Csv => csv::write(&outcome, &mut out)?,
+        Format::Csv => {
+            csv::write(&outcome, &mut out)?;
+            // Rows have no place for it.
+            for skipped in &outcome.skipped {
+                eprintln!("Left out: {}: {}.", skipped.contender, skipped.reason);
+            }
+        }
     }
     show::print(&String::from_utf8_lossy(&out))?;
     if let Some(directory) = arguments.report {

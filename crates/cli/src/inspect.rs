@@ -255,7 +255,8 @@ fn describe(state: ObjectState, object: &ObjectInfo, participants: &[Participant
         }
         ObjectState::Event(event) => {
             let set = if event.set { "set" } else { "not set" };
-            format!("{set}{}", if event.waiters { ", waited for" } else { "" })
+            let sort = if event.auto_reset { ", resets itself" } else { "" };
+            format!("{set}{sort}{}", if event.waiters { ", waited for" } else { "" })
         }
         ObjectState::Ring(ring) => {
             let unit = unit(object);

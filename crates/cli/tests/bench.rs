@@ -24,10 +24,27 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn run(arguments: &[&str]) -> Output {
+    run_in(arguments, |_| ())
+}
+
+/// The same, in another environment. What had no time on a busy machine gets more of it.
+fn run_in(arguments: &[&str], prepare: impl Fn(&mut Command)) -> Output {
     let _alone = alone();
-    let output = allmende(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
+    let mut arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    for tries_left in (0..3).rev() {
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = allmende(&words);
+        prepare(&mut command);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+        if tries_left == 0 || !said.concat().contains("no time was left") {
+            return output;
+        }
+        let seconds = arguments.iter().position(|argument| argument == "--seconds").unwrap() + 1;
+        arguments[seconds] = (3.0 * arguments[seconds].parse::<f64>().unwrap()).to_string();
+    }
+    unreachable!("the last try returns")
 }
 
 fn has_python() -> bool {
@@ -295,22 +312,9 @@ fn python_runs_or_says_why_not() {
 
 #[test]
 fn without_python_the_rest_runs() {
-    let _alone = alone();
-    let output = allmende(&[
-        "bench",
-        "--seconds",
-        "1",
-        "--sizes",
-        "64",
-        "--transport",
-        "pipe,python-pipe",
-        "--format",
-        "json",
-    ])
-    .env("PATH", "/nonexistent")
-    .output()
-    .unwrap();
-    assert!(output.status.success());
+    let arguments =
+        ["bench", "--seconds", "1", "--sizes", "64", "--transport", "pipe,python-pipe", "--format", "json"];
+    let output = run_in(&arguments, |command| _ = command.env("PATH", "/nonexistent"));
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(
         outcome["skipped"][0]["reason"].as_str().unwrap().contains("no python3"),

@@ -4,7 +4,7 @@ use super::mapped::Mapped;
 use crate::Region;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::inspect::{EndState, RoleState, SharedState, role_state};
-use crate::region::{Object, ObjectInfo, ObjectKind};
+use crate::region::Object;
 use crate::ring::lanes::{self, Lane, Lanes, Tally};
 use crate::ring::records::{self, Records};
 use crate::sync::eventcount::SLEEPERS;
@@ -13,16 +13,8 @@ use crate::sync::eventcount::SLEEPERS;
 const LOOKS: u32 = 8;
 
 /// The state of the lanes, for people; `None` where it makes no sense.
-pub(crate) fn state(region: &Region, info: &ObjectInfo) -> Option<SharedState> {
-    let object = Object {
-        kind: ObjectKind::Lanes,
-        offset: info.offset,
-        length: info.length,
-        item_size: info.item_size,
-        item_count: info.item_count,
-        parameters: info.parameters,
-    };
-    let words = Mapped::new(&region.inner.memory, &object)?;
+pub(crate) fn state(region: &Region, object: &Object) -> Option<SharedState> {
+    let words = Mapped::new(&region.inner.memory, object)?;
     // Relaxed: a picture of a moment that is over when it is seen.
     let end =
         |role, word: &AtomicU32| EndState { role, state: role_state(region, word.load(Ordering::Relaxed)) };

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use super::ends::End;
-use crate::atomic::spin_hint;
+use crate::atomic::{Ordering, spin_hint};
 use crate::layout::counters::Counter;
 use crate::payload::Payload;
 use crate::region::AccessError;
@@ -216,12 +216,17 @@ impl<T: Payload> Consumer<T> {
     #[inline(never)]
     fn why_no_message(&self, most: u64, no_message: NoMessage) -> Result<Run, TryPopError> {
         self.end.check_forked()?;
-        self.end.counters().count(Counter::Empty);
+        self.count_empty();
         match self.end_of_all(most, no_message, Peer::Expected) {
             Some(Ok(run)) => Ok(run),
             Some(Err(error)) => Err(error.into()),
             None => Err(TryPopError::Empty),
         }
+    }
+
+    fn count_empty(&self) {
+        // Relaxed: only to tell one row of looks from the next.
+        self.end.count_in_vain(Counter::Empty, self.end.slots.head().load(Ordering::Relaxed));
     }
 
     /// What it means that there was no message. `None`: one may come.
@@ -258,7 +263,7 @@ impl<T: Payload> Consumer<T> {
                 Err(no_message) => why = no_message,
             }
         }
-        self.end.counters().count(Counter::Empty);
+        self.count_empty();
         if let Some(end) = self.end_of_all(most, why, Peer::Expected) {
             return end;
         }

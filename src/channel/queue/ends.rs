@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::slots::Slots;
 use crate::atomic::{AtomicU32, Ordering};
+use crate::layout::counters::Counter;
 use crate::layout::queue::{
     CLOSED, CONSUMERS_EVENT, COUNTERS, PRODUCERS, PRODUCERS_EVENT, RETRIES, closed, consumers_offset,
 };
@@ -124,13 +125,28 @@ pub(super) struct End<T> {
     others_event: &'static AtomicU32,
     /// The own eventcount when this handle last looked for news.
     seen: Cell<u32>,
+    vain: Vain,
     place: Arc<Place>,
 }
 
 impl<T> Clone for End<T> {
     fn clone(&self) -> Self {
-        Self { seen: Cell::new(self.unseen()), place: self.place.clone(), ..*self }
+        let (seen, vain) = (Cell::new(self.unseen()), Vain::default());
+        Self { seen, vain, place: self.place.clone(), ..*self }
     }
+}
+
+/// So many looks in a row that were in vain are counted together.
+const TOGETHER: u64 = 64;
+
+/// A row of looks that were in vain: they come by the million where somebody polls, and each one that
+/// is counted takes the counters' line from all others.
+#[derive(Debug, Default)]
+struct Vain {
+    /// The position at which the row began, and one more: 0 is none.
+    at: Cell<u64>,
+    /// Those of the row that are not counted yet.
+    more: Cell<u64>,
 }
 
 impl<T: Payload> End<T> {
@@ -169,6 +185,7 @@ impl<T: Payload> End<T> {
             own_event,
             others_event,
             seen: Cell::new(0),
+            vain: Vain::default(),
             place: Arc::new(place),
         };
         end.seen.set(end.unseen());
@@ -192,6 +209,18 @@ impl<T> End<T> {
 
     pub(super) fn counters(&self) -> Counters<'_> {
         self.inner().memory.counters(self.object().offset + COUNTERS)
+    }
+
+    /// Counts a look that was in vain, with the own side's end at `position`; whether it is the first in a
+    /// row. The others of the row are counted by the [`TOGETHER`], the last of them when the next row begins.
+    pub(super) fn count_in_vain(&self, counter: Counter, position: u64) -> bool {
+        let Vain { at, more } = &self.vain;
+        let first = at.replace(position.wrapping_add(1)) != position.wrapping_add(1);
+        more.set(more.get() + 1);
+        if first || more.get() >= TOGETHER {
+            self.counters().add(counter, more.take());
+        }
+        first
     }
 
     /// Whether this is a forked child, which must touch nothing shared.

@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use super::ends::End;
+use crate::atomic::Ordering;
 use crate::layout::counters::Counter;
 use crate::payload::Payload;
 use crate::region::AccessError;
@@ -126,7 +127,8 @@ impl<T: Payload> Producer<T> {
     }
 
     /// Sends as many of `values` as fit now, and says how many that were. They are seen in runs of up to
-    /// 128, in order; one look for sleepers serves for each run.
+    /// 128, in order; one look for sleepers serves for each run. A producer killed amid a run may have sent
+    /// only the last of it.
     ///
     /// # Errors
     /// [`TryPushError`] (with nothing in it) when none could be sent for another reason than a full queue.
@@ -261,7 +263,7 @@ impl<T: Payload> Producer<T> {
     #[cold]
     fn sample(&self, position: u64) {
         // Relaxed: a figure for people.
-        let head = self.end.slots.head().load(crate::atomic::Ordering::Relaxed);
+        let head = self.end.slots.head().load(Ordering::Relaxed);
         self.end.counters().queued(position.saturating_sub(head).min(self.capacity()));
     }
 
@@ -288,8 +290,11 @@ impl<T: Payload> Producer<T> {
     fn why_no_space(&self, no_space: NoSpace) -> NoSpace {
         match no_space {
             NoSpace::Full => {
-                self.end.counters().count(Counter::Full);
-                self.end.counters().queued(self.capacity());
+                // Relaxed: only to tell one row of looks from the next.
+                let tail = self.end.slots.tail().load(Ordering::Relaxed);
+                if self.end.count_in_vain(Counter::Full, tail) {
+                    self.end.counters().queued(self.capacity());
+                }
                 self.is_there_a_point().err().unwrap_or(NoSpace::Full)
             }
             other => other,

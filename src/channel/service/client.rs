@@ -6,29 +6,31 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use super::End;
+use super::body::Body;
 use super::error::CallError;
 use super::lanes::Place;
+use super::replies::Replies;
 use crate::atomic::{Ordering, spin_hint};
 use crate::layout::counters::Counter;
 use crate::os::clock::monotonic_ns;
-use crate::payload::Payload;
 use crate::region::AccessError;
 use crate::ring::calls::{Progress, State, Word};
+use crate::ring::parts::Receiving;
 use crate::ring::role_words::Peer;
 use crate::ring::waiting::{first_looks, over};
 use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::wait::Wait;
 
 /// An asking end of a [`Service`](super::Service). A thread that asks has one of its own.
-pub struct Client<Q: Payload, R: Payload> {
-    end: End<Q, R>,
+pub struct Client<Q: Body, R: Body> {
+    pub(super) end: End<Q, R>,
     lane: u32,
     wait: Wait,
     /// Slots with a request being written, a call under way, or a reply lent out.
     busy: Cell<u64>,
 }
 
-impl<Q: Payload, R: Payload> Client<Q, R> {
+impl<Q: Body, R: Body> Client<Q, R> {
     pub(super) fn new(end: End<Q, R>) -> Self {
         let lane = u32::try_from(end.index).expect("at most 64 lanes");
         // Relaxed: a call's own notification orders it before the servers' look. Whoever had the lane before
@@ -44,37 +46,9 @@ impl<Q: Payload, R: Payload> Client<Q, R> {
         self
     }
 
-    /// Calls, and waits for the answer as long as it takes.
-    ///
-    /// # Errors
-    /// See [`CallError`].
+    /// A request of that length, to be written in place.
     #[inline]
-    pub fn call(&self, request: &Q) -> Result<R, CallError> {
-        let mut place = self.request()?;
-        place.write(request);
-        place.send().wait().map(|reply| *reply)
-    }
-
-    /// The same, waiting at most `time`; a server that comes to the call later leaves it alone.
-    ///
-    /// # Errors
-    /// See [`CallError`]; [`CallError::TimedOut`] when the time is over.
-    pub fn call_timeout(&self, request: &Q, time: Duration) -> Result<R, CallError> {
-        let mut place = self.request()?.deadline_in(time);
-        place.write(request);
-        match place.send().wait_timeout(time) {
-            Ok(reply) => Ok(*reply),
-            Err(NotAnswered::Yet(_)) => Err(CallError::TimedOut),
-            Err(NotAnswered::Never(error)) => Err(error),
-        }
-    }
-
-    /// A request to be written in place, then [sent](Request::send). What it holds before is some earlier request.
-    ///
-    /// # Errors
-    /// [`CallError::Busy`] when all of this client's calls are under way.
-    #[inline]
-    pub fn request(&self) -> Result<Request<'_, Q, R>, CallError> {
+    pub(super) fn begin(&self, length: Q::Length) -> Result<Request<'_, Q, R>, CallError> {
         if self.end.forked() {
             return Err(AccessError::Forked.into());
         }
@@ -83,7 +57,7 @@ impl<Q: Payload, R: Payload> Client<Q, R> {
             let place = Place { lane: self.lane, slot };
             if let Some(word) = self.end.lanes.call(place).available() {
                 self.busy.set(busy | 1 << slot);
-                return Ok(Request { held: Held { client: self, place }, word, deadline: 0 });
+                return Ok(Request { held: Held { client: self, place }, length, word, deadline: 0 });
             }
         }
         self.end.counters().count(Counter::Full);
@@ -96,25 +70,88 @@ impl<Q: Payload, R: Payload> Client<Q, R> {
     }
 }
 
-impl<Q: Payload, R: Payload> fmt::Debug for Client<Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for Client<Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("lane", &self.lane).finish_non_exhaustive()
     }
 }
 
 /// A slot that is this client's; given back when dropped.
-struct Held<'a, Q: Payload, R: Payload> {
-    client: &'a Client<Q, R>,
-    place: Place,
+pub(super) struct Held<'a, Q: Body, R: Body> {
+    pub(super) client: &'a Client<Q, R>,
+    pub(super) place: Place,
 }
 
-impl<Q: Payload, R: Payload> Held<'_, Q, R> {
-    fn call(&self) -> crate::ring::calls::Call<'_> {
+impl<Q: Body, R: Body> Held<'_, Q, R> {
+    #[inline]
+    pub(super) fn call(&self) -> crate::ring::calls::Call<'_> {
         self.client.end.lanes.call(self.place)
+    }
+
+    /// Withdraws the call posted at `ticket` if no server is left for it.
+    #[cold]
+    pub(super) fn no_server(&self, ticket: Word) -> Option<CallError> {
+        if self.client.end.peers() == Peer::Expected {
+            return None;
+        }
+        let was = self.call().withdraw_open(ticket)?;
+        self.client.end.counters().count(Counter::Aborted);
+        Some(if was == State::Retry { CallError::ServerDied } else { CallError::NoServer })
+    }
+
+    /// Waits until `look` says something about the call posted at `ticket`, or no server is left for it. `None`: the
+    /// time is over.
+    #[inline]
+    pub(super) fn wait_until<T>(
+        &self,
+        ticket: Word,
+        deadline: Option<Instant>,
+        mut look: impl FnMut() -> Option<Result<T, CallError>>,
+    ) -> Option<Result<T, CallError>> {
+        for _ in 0..first_looks(self.client.wait) {
+            if let Some(outcome) = look() {
+                return Some(outcome);
+            }
+            self.client.end.lanes.will_read_response(self.place);
+            spin_hint();
+        }
+        self.wait_long(ticket, deadline, &mut look)
+    }
+
+    #[cold]
+    fn wait_long<T>(
+        &self,
+        ticket: Word,
+        deadline: Option<Instant>,
+        look: &mut dyn FnMut() -> Option<Result<T, CallError>>,
+    ) -> Option<Result<T, CallError>> {
+        let (end, wait) = (&self.client.end, self.client.wait);
+        let no_server = || self.no_server(ticket).map(Err);
+        if let Some(outcome) = no_server() {
+            return Some(outcome);
+        }
+        end.counters().count(Counter::SendsWaited);
+        let event = EventCount(end.lanes.lane_event(self.place.lane));
+        let after_slice = || match end.examine() {
+            Peer::Expected => AfterSlice::GoOn,
+            Peer::Left | Peer::Died => AfterSlice::GiveUp,
+        };
+        loop {
+            let condition = || match look() {
+                // Whoever sleeps looks seldom: woken by a server's leaving, it is to see that.
+                None if wait == Wait::Park => no_server(),
+                outcome => outcome,
+            };
+            let found = event.wait_until(&*end.inner, wait, deadline, condition, after_slice);
+            let found = found.or_else(&mut *look).or_else(no_server);
+            if found.is_some() || over(deadline) {
+                return found;
+            }
+        }
     }
 }
 
-impl<Q: Payload, R: Payload> Drop for Held<'_, Q, R> {
+impl<Q: Body, R: Body> Drop for Held<'_, Q, R> {
     #[inline]
     fn drop(&mut self) {
         let busy = &self.client.busy;
@@ -123,15 +160,16 @@ impl<Q: Payload, R: Payload> Drop for Held<'_, Q, R> {
 }
 
 /// A request that is being written where it lies. Dropped without [`Request::send`], nothing is asked.
-pub struct Request<'a, Q: Payload, R: Payload> {
+pub struct Request<'a, Q: Body, R: Body> {
     held: Held<'a, Q, R>,
+    pub(super) length: Q::Length,
     word: Word,
     deadline: u64,
 }
 
-impl<'a, Q: Payload, R: Payload> Request<'a, Q, R> {
-    /// Servers that come to it later than in `time` from now leave it alone ([`CallError::TimedOut`]); one that has it can see
-    /// how much is left.
+impl<'a, Q: Body, R: Body> Request<'a, Q, R> {
+    /// Its time, from now on. Servers that come to it later leave it alone, one that has it can see how much is left,
+    /// and whoever waits for its answer waits no longer ([`CallError::TimedOut`]).
     #[must_use]
     pub fn deadline_in(mut self, time: Duration) -> Self {
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -139,61 +177,65 @@ impl<'a, Q: Payload, R: Payload> Request<'a, Q, R> {
         self
     }
 
-    /// Writes all of it.
-    #[inline]
-    pub fn write(&mut self, request: &Q) {
-        **self = *request;
-    }
-
     /// Sends it.
     #[inline]
     pub fn send(self) -> Pending<'a, Q, R> {
-        let Self { held, word, deadline } = self;
+        let Self { held, length, word, deadline } = self;
         let client = held.client;
         if !client.end.forked() {
             // Relaxed: ordered by the ticket.
             client.end.lanes.deadline(held.place).store(deadline, Ordering::Relaxed);
+            // SAFETY: this client has the place until it is posted; it is valid and aligned (see `Lanes`).
+            unsafe { Q::set_length(client.end.lanes.request(held.place), length) };
             held.call().post(word);
             EventCount(client.end.lanes.servers_event()).notify(&*client.end.inner);
         }
-        Pending { held: Some(held), ticket: word }
+        Pending { held: Some(held), ticket: word, deadline }
     }
 }
 
-impl<Q: Payload, R: Payload> Deref for Request<'_, Q, R> {
-    type Target = Q;
+impl<Q: Body, R: Body> Deref for Request<'_, Q, R> {
+    type Target = Q::View;
     #[inline]
-    fn deref(&self) -> &Q {
+    fn deref(&self) -> &Q::View {
         // SAFETY: `available` said that no server has the slot, and none takes it before `post`, which ends
-        // this. Within this process `busy` keeps others away. Every bit pattern is a `Q`.
-        unsafe { self.held.client.end.lanes.request(self.held.place).as_ref() }
+        // this. Within this process `busy` keeps others away. The length is no more than there is room for.
+        unsafe { Q::view(self.held.client.end.lanes.request(self.held.place), self.length) }
     }
 }
 
-impl<Q: Payload, R: Payload> DerefMut for Request<'_, Q, R> {
+impl<Q: Body, R: Body> DerefMut for Request<'_, Q, R> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut Q {
+    fn deref_mut(&mut self) -> &mut Q::View {
         // SAFETY: as in `deref`.
-        unsafe { self.held.client.end.lanes.request(self.held.place).as_mut() }
+        unsafe { Q::view_mut(self.held.client.end.lanes.request(self.held.place), self.length) }
+    }
+}
+
+impl<Q: Body, R: Body> fmt::Debug for Request<'_, Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("length", &self.length).finish_non_exhaustive()
     }
 }
 
 /// A call that is under way. Dropping it gives it up: see [`Pending::cancel`].
-pub struct Pending<'a, Q: Payload, R: Payload> {
+pub struct Pending<'a, Q: Body, R: Body> {
     /// `None` once it is over, and the slot somebody else's.
     held: Option<Held<'a, Q, R>>,
-    ticket: Word,
+    pub(super) ticket: Word,
+    /// Nanoseconds of `CLOCK_MONOTONIC`, or 0.
+    deadline: u64,
 }
 
 /// Why a call has no answer now.
-pub enum NotAnswered<'a, Q: Payload, R: Payload> {
+pub enum NotAnswered<'a, Q: Body, R: Body> {
     /// Not yet: here it is back.
     Yet(Pending<'a, Q, R>),
     /// It will have none.
     Never(CallError),
 }
 
-impl<Q: Payload, R: Payload> fmt::Debug for NotAnswered<'_, Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for NotAnswered<'_, Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Yet(_) => f.write_str("Yet"),
@@ -202,7 +244,7 @@ impl<Q: Payload, R: Payload> fmt::Debug for NotAnswered<'_, Q, R> {
     }
 }
 
-impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
+impl<'a, Q: Body, R: Body> Pending<'a, Q, R> {
     /// Waits for the answer as long as it takes.
     ///
     /// # Errors
@@ -210,7 +252,7 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
     #[inline]
     pub fn wait(self) -> Result<Reply<'a, Q, R>, CallError> {
         match self.wait_until(None) {
-            Some(Ok(())) => Ok(self.into_reply()),
+            Some(Ok(())) => self.into_reply(),
             Some(Err(error)) => Err(error),
             None => Err(CallError::TimedOut),
         }
@@ -230,8 +272,15 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
     /// # Errors
     /// [`NotAnswered::Yet`] when it is not; it gives the call back.
     pub fn try_wait(self) -> Result<Reply<'a, Q, R>, NotAnswered<'a, Q, R>> {
-        let outcome = self.outcome().or_else(|| self.no_server());
+        let outcome = self.outcome().or_else(|| self.held().no_server(self.ticket).map(Err));
         self.ended(outcome)
+    }
+
+    /// The answer in parts, as its server sends them. An answer that is sent in one piece is one part.
+    pub fn replies(self) -> Replies<'a, Q, R> {
+        let room = self.held().client.end.lanes.geometry.parts;
+        let window = Receiving::new(self.ticket, room.into());
+        Replies::new(self, window)
     }
 
     /// Gives the call up. Whether no server had it yet, nor will have; else its server can see that nobody waits, and
@@ -243,17 +292,22 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
     fn ended(self, outcome: Option<Result<(), CallError>>) -> Result<Reply<'a, Q, R>, NotAnswered<'a, Q, R>> {
         match outcome {
             None => Err(NotAnswered::Yet(self)),
-            Some(Ok(())) => Ok(self.into_reply()),
+            Some(Ok(())) => self.into_reply().map_err(NotAnswered::Never),
             Some(Err(error)) => Err(NotAnswered::Never(error)),
         }
     }
 
     #[inline]
-    fn into_reply(mut self) -> Reply<'a, Q, R> {
-        Reply { held: self.held.take().expect("only what is over is taken") }
+    fn into_reply(mut self) -> Result<Reply<'a, Q, R>, CallError> {
+        let held = self.held.take().expect("only what is over is taken");
+        let lanes = &held.client.end.lanes;
+        // SAFETY: ANSWERED (Acquire) said that the response is there; as in `Reply::deref`.
+        let length = unsafe { R::length(lanes.response(held.place), lanes.response_size()) };
+        Ok(Reply { length: length.ok_or(AccessError::Corrupt)?, held })
     }
 
-    fn held(&self) -> &Held<'a, Q, R> {
+    #[inline]
+    pub(super) fn held(&self) -> &Held<'a, Q, R> {
         self.held.as_ref().expect("only what is over is taken")
     }
 
@@ -265,67 +319,35 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
             return Some(Err(AccessError::Forked.into()));
         }
         match held.call().progress(self.ticket) {
-            Progress::Open | Progress::InHand(_) => None,
+            Progress::Open | Progress::InHand(0) => None,
             Progress::Settled(State::Answered, 1) => Some(Ok(())),
-            Progress::Settled(State::Free, _) => Some(Err(CallError::TimedOut)),
-            Progress::Settled(State::Failed, _) => Some(Err(CallError::ServerDied)),
-            Progress::Settled(State::Refused, _) => Some(Err(CallError::Refused)),
-            Progress::Settled(State::Dropped, _) => Some(Err(CallError::Dropped)),
-            Progress::Settled(..) | Progress::Corrupt => Some(Err(AccessError::Corrupt.into())),
+            Progress::InHand(_) => Some(Err(CallError::Streamed)),
+            Progress::Settled(state, _) => Some(Err(ended(state))),
+            Progress::Corrupt => Some(Err(AccessError::Corrupt.into())),
         }
-    }
-
-    /// Withdraws a call for which no server is left.
-    #[cold]
-    fn no_server(&self) -> Option<Result<(), CallError>> {
-        let held = self.held();
-        if held.client.end.peers() == Peer::Expected {
-            return None;
-        }
-        let was = held.call().withdraw_open(self.ticket)?;
-        held.client.end.counters().count(Counter::Aborted);
-        Some(Err(if was == State::Retry { CallError::ServerDied } else { CallError::NoServer }))
     }
 
     /// `None`: the time is over.
     #[inline]
     fn wait_until(&self, deadline: Option<Instant>) -> Option<Result<(), CallError>> {
-        let held = self.held();
-        for _ in 0..first_looks(held.client.wait) {
-            if let Some(outcome) = self.outcome() {
-                return Some(outcome);
-            }
-            held.client.end.lanes.will_read_response(held.place);
-            spin_hint();
-        }
-        self.wait_long(deadline)
+        let deadline = if self.deadline == 0 { deadline } else { self.sooner(deadline) };
+        self.held().wait_until(self.ticket, deadline, || self.outcome())
     }
 
+    /// `deadline`, or that of the call.
     #[cold]
-    fn wait_long(&self, deadline: Option<Instant>) -> Option<Result<(), CallError>> {
-        let Held { client, place } = self.held();
-        let end = &client.end;
-        if let Some(outcome) = self.no_server() {
-            return Some(outcome);
+    pub(super) fn sooner(&self, deadline: Option<Instant>) -> Option<Instant> {
+        if self.deadline == 0 {
+            return deadline;
         }
-        end.counters().count(Counter::SendsWaited);
-        let event = EventCount(end.lanes.lane_event(place.lane));
-        let look = || match self.outcome() {
-            // Whoever sleeps looks seldom: woken by a server's leaving, it is to see that.
-            None if client.wait == Wait::Park => self.no_server(),
-            outcome => outcome,
-        };
-        let after_slice = || match end.examine() {
-            Peer::Expected => AfterSlice::GoOn,
-            Peer::Left | Peer::Died => AfterSlice::GiveUp,
-        };
-        loop {
-            let found = event.wait_until(&*end.inner, client.wait, deadline, look, after_slice);
-            let found = found.or_else(|| self.outcome()).or_else(|| self.no_server());
-            if found.is_some() || over(deadline) {
-                return found;
-            }
-        }
+        let left = Duration::from_nanos(self.deadline.saturating_sub(monotonic_ns()));
+        let own = Instant::now().checked_add(left);
+        deadline.map_or(own, |deadline| Some(own.map_or(deadline, |own| own.min(deadline))))
+    }
+
+    /// Whether the call's own time is over.
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline != 0 && monotonic_ns() >= self.deadline
     }
 
     fn give_up(&mut self) -> bool {
@@ -337,14 +359,24 @@ impl<'a, Q: Payload, R: Payload> Pending<'a, Q, R> {
             return false;
         }
         let withdrawn = held.call().cancel(self.ticket);
+        let end = &held.client.end;
         if withdrawn {
-            held.client.end.counters().count(Counter::Aborted);
+            end.counters().count(Counter::Aborted);
+        } else {
+            // Its server may wait for room for a part.
+            EventCount(end.lanes.lane_event(held.place.lane)).notify(&*end.inner);
         }
         withdrawn
     }
 }
 
-impl<Q: Payload, R: Payload> Drop for Pending<'_, Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for Pending<'_, Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
+}
+
+impl<Q: Body, R: Body> Drop for Pending<'_, Q, R> {
     #[inline]
     fn drop(&mut self) {
         if self.held.is_some() {
@@ -353,23 +385,36 @@ impl<Q: Payload, R: Payload> Drop for Pending<'_, Q, R> {
     }
 }
 
-/// An answer, lent out where it lies. Dropping it gives its call back.
-pub struct Reply<'a, Q: Payload, R: Payload> {
-    held: Held<'a, Q, R>,
-}
-
-impl<Q: Payload, R: Payload> Deref for Reply<'_, Q, R> {
-    type Target = R;
-    #[inline]
-    fn deref(&self) -> &R {
-        // SAFETY: ANSWERED (Acquire) said that the response is there and that its server is done with it;
-        // no server takes the slot before it is posted again, which `busy` forbids while this lives. Every bit pattern
-        // is an `R`.
-        unsafe { self.held.client.end.lanes.response(self.held.place).as_ref() }
+/// What a call that is over without the answer that was waited for means.
+pub(super) fn ended(state: State) -> CallError {
+    match state {
+        State::Free => CallError::TimedOut,
+        State::Failed => CallError::ServerDied,
+        State::Refused => CallError::Refused,
+        State::Dropped => CallError::Dropped,
+        State::Answered => CallError::Streamed,
+        State::Taken | State::Streaming | State::Retry => AccessError::Corrupt.into(),
     }
 }
 
-impl<Q: Payload, R: Payload + fmt::Debug> fmt::Debug for Reply<'_, Q, R> {
+/// An answer, lent out where it lies. Dropping it gives its call back.
+pub struct Reply<'a, Q: Body, R: Body> {
+    held: Held<'a, Q, R>,
+    length: R::Length,
+}
+
+impl<Q: Body, R: Body> Deref for Reply<'_, Q, R> {
+    type Target = R::View;
+    #[inline]
+    fn deref(&self) -> &R::View {
+        // SAFETY: ANSWERED (Acquire) said that the response is there and that its server is done with it;
+        // no server takes the slot before it is posted again, which `busy` forbids while this lives. The length was
+        // checked.
+        unsafe { R::view(self.held.client.end.lanes.response(self.held.place), self.length) }
+    }
+}
+
+impl<Q: Body, R: Body<View: fmt::Debug>> fmt::Debug for Reply<'_, Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
     }

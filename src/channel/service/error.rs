@@ -43,12 +43,23 @@ pub enum CallError {
     /// have been carried out in part.
     #[error("the server died with the call in hand")]
     ServerDied,
+    /// The request is longer than there is room for; nothing was asked.
+    #[error("a request of {length} bytes: the longest has {max} (`ServiceOptions::longest_request`)")]
+    TooLarge {
+        /// Bytes of the request.
+        length: usize,
+        /// Bytes of the longest one.
+        max: usize,
+    },
     /// The server refused the call.
     #[error("the server refused the call")]
     Refused,
-    /// The server dropped the call without an answer.
-    #[error("the server dropped the call without an answer")]
+    /// The server dropped the call without an answer, or amid one in parts.
+    #[error("the server dropped the call without an answer, or in the middle of it")]
     Dropped,
+    /// The answer comes in parts, and one of a single piece was waited for; the call was given up.
+    #[error("the answer comes in parts; receive it by `Pending::replies`")]
+    Streamed,
     /// Read-only, forked or corrupt.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -97,6 +108,116 @@ impl From<ReceiveError> for TryReceiveError {
             ReceiveError::Disconnected => Self::Disconnected,
             ReceiveError::PeerDied => Self::PeerDied,
             ReceiveError::Access(error) => Self::Access(error),
+        }
+    }
+}
+
+/// An answer that is longer than there is room for. Its call comes back.
+#[derive(Error)]
+#[error("an answer of {length} bytes: the longest has {max} (`ServiceOptions::longest_response`)")]
+pub struct TooLarge<T> {
+    /// Bytes of the answer.
+    pub length: usize,
+    /// Bytes of the longest one.
+    pub max: usize,
+    /// The call that was to be answered.
+    pub call: T,
+}
+
+/// Why a part of an answer was not sent, having waited. The value comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError<T> {
+    /// The client made no room in time, or the time of the call was over.
+    #[error("the client made no room in time for another part")]
+    TimedOut(T),
+    /// The client has given the call up, has left, or died: nobody waits for the answer.
+    #[error("the client has given the call up, or is gone")]
+    Cancelled(T),
+    /// The part is longer than there is room for.
+    #[error("a part of {length} bytes: the longest has {max} (`ServiceOptions::longest_response`)")]
+    TooLarge {
+        /// Bytes of the part.
+        length: usize,
+        /// Bytes of the longest one.
+        max: usize,
+        /// What was to be sent.
+        value: T,
+    },
+    /// Forked or corrupt.
+    #[error("{0}")]
+    Access(AccessError, T),
+}
+
+/// Why a part of an answer was not sent at once. The value comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TrySendError<T> {
+    /// As many parts are under way as can be.
+    #[error("as many parts are under way as can be")]
+    Full(T),
+    /// The client has given the call up, has left, or died: nobody waits for the answer.
+    #[error("the client has given the call up, or is gone")]
+    Cancelled(T),
+    /// The part is longer than there is room for.
+    #[error("a part of {length} bytes: the longest has {max} (`ServiceOptions::longest_response`)")]
+    TooLarge {
+        /// Bytes of the part.
+        length: usize,
+        /// Bytes of the longest one.
+        max: usize,
+        /// What was to be sent.
+        value: T,
+    },
+    /// Forked or corrupt.
+    #[error("{0}")]
+    Access(AccessError, T),
+}
+
+impl SendError<()> {
+    /// The same with a value.
+    pub(super) fn with<T>(self, value: T) -> SendError<T> {
+        match self {
+            Self::TimedOut(()) => SendError::TimedOut(value),
+            Self::Cancelled(()) => SendError::Cancelled(value),
+            Self::TooLarge { length, max, value: () } => SendError::TooLarge { length, max, value },
+            Self::Access(error, ()) => SendError::Access(error, value),
+        }
+    }
+}
+
+impl TrySendError<()> {
+    /// The same with a value.
+    pub(super) fn with<T>(self, value: T) -> TrySendError<T> {
+        match self {
+            Self::Full(()) => TrySendError::Full(value),
+            Self::Cancelled(()) => TrySendError::Cancelled(value),
+            Self::TooLarge { length, max, value: () } => TrySendError::TooLarge { length, max, value },
+            Self::Access(error, ()) => TrySendError::Access(error, value),
+        }
+    }
+}
+
+impl<T> SendError<T> {
+    /// The value that was not sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::TimedOut(value)
+            | Self::Cancelled(value)
+            | Self::TooLarge { value, .. }
+            | Self::Access(_, value) => value,
+        }
+    }
+}
+
+impl<T> TrySendError<T> {
+    /// The value that was not sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(value)
+            | Self::Cancelled(value)
+            | Self::TooLarge { value, .. }
+            | Self::Access(_, value) => value,
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use super::body::Body;
 use crate::atomic::{AtomicU32, AtomicU64};
 use crate::layout::service::{
-    ACTIVE, DEADLINE, Geometry, LANE_EVENT, MAX_ALIGN, RETRIES, SERVERS_EVENT, TICKET, request_half,
-    request_offset, response_half, response_offset,
+    ACTIVE, CONSUMED, DEADLINE, Geometry, LANE_EVENT, MAX_ALIGN, RETRIES, SERVERS_EVENT, TICKET,
+    further_parts, request_half, request_offset, response_half, response_offset,
 };
-use crate::payload::Payload;
 use crate::region::{Memory, Object};
 use crate::ring::cache;
 use crate::ring::calls::Call;
@@ -28,7 +28,10 @@ pub(super) struct Lanes<Q, R> {
     /// The object's first byte.
     base: NonNull<u8>,
     pub(super) geometry: Geometry,
-    _payloads: PhantomData<(Q, R)>,
+    sizes: Sizes,
+    /// Where the second part of an answer lies in its half, and from there each further one.
+    further: (u64, u64),
+    _bodies: PhantomData<(Q, R)>,
 }
 
 impl<Q, R> Clone for Lanes<Q, R> {
@@ -38,22 +41,65 @@ impl<Q, R> Clone for Lanes<Q, R> {
 }
 impl<Q, R> Copy for Lanes<Q, R> {}
 
-// SAFETY: a pointer to shared words and to payloads (`Payload`) that have no ties to a thread; whoever reads
+// SAFETY: a pointer to shared words and to bodies (`Body`) that have no ties to a thread; whoever reads
 // or writes a request or a response has it by the protocol.
-unsafe impl<Q: Payload, R: Payload> Send for Lanes<Q, R> {}
+unsafe impl<Q: Body, R: Body> Send for Lanes<Q, R> {}
 // SAFETY: as above; through a shared reference only atomics are reached.
-unsafe impl<Q: Payload, R: Payload> Sync for Lanes<Q, R> {}
+unsafe impl<Q: Body, R: Body> Sync for Lanes<Q, R> {}
 
-impl<Q, R> Lanes<Q, R> {
+/// How large requests and responses are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Bytes of a request, with what tells its length.
+    pub(super) request: u64,
+    /// The same of a response, and of each part of one.
+    pub(super) response: u64,
+}
+
+impl Sizes {
+    /// What `geometry` has room for: where lengths differ, all that there is.
+    pub(super) fn of<Q: Body, R: Body>(geometry: &Geometry) -> Option<Self> {
+        let half = geometry.call_stride.checked_sub(geometry.request_half)?;
+        let request = match Q::SIZE {
+            Some(size) => size,
+            None => geometry.request_half.checked_sub(request_offset(Q::ALIGN))?,
+        };
+        let response = match R::SIZE {
+            Some(size) => size,
+            // Parts begin at multiples of 64, and the call's word comes before the first: see `further_parts`.
+            None => {
+                (half / (LINE * u64::from(geometry.parts)) * LINE).checked_sub(response_offset(R::ALIGN))?
+            }
+        };
+        Some(Self { request, response })
+    }
+}
+
+impl<Q: Body, R: Body> Lanes<Q, R> {
     /// `None` when the object is not what its directory entry must say.
     pub(super) fn new(memory: &Memory, object: &Object) -> Option<Self> {
         let geometry = Geometry::of(object.length, object.item_count, object.parameters)?;
-        let first = request_half(size_of::<Q>() as u64, align_of::<Q>())?;
-        let second = response_half(size_of::<R>() as u64, align_of::<R>(), geometry.parts)?;
+        let sizes = Sizes::of::<Q, R>(&geometry)?;
+        let first = request_half(sizes.request, Q::ALIGN)?;
+        let second = response_half(sizes.response, R::ALIGN, geometry.parts)?;
         let fits = geometry.request_half == first && geometry.call_stride >= first.checked_add(second)?;
-        let needed = geometry.length().filter(|&needed| fits && needed <= object.length)?;
+        let large_enough = sizes.request >= Q::LEAST && sizes.response >= R::LEAST;
+        let needed = geometry.length().filter(|&needed| fits && large_enough && needed <= object.length)?;
         let base = memory.pointer(object.offset, needed, MAX_ALIGN as u64)?;
-        Some(Self { base, geometry, _payloads: PhantomData })
+        let further = further_parts(sizes.response, R::ALIGN)?;
+        Some(Self { base, geometry, sizes, further, _bodies: PhantomData })
+    }
+
+    /// Bytes of a request, with what tells its length.
+    #[inline]
+    pub(super) fn request_size(&self) -> u64 {
+        Q::SIZE.unwrap_or(self.sizes.request)
+    }
+
+    /// Bytes of a response, with what tells its length.
+    #[inline]
+    pub(super) fn response_size(&self) -> u64 {
+        R::SIZE.unwrap_or(self.sizes.response)
     }
 
     /// The byte at `offset`.
@@ -103,20 +149,37 @@ impl<Q, R> Lanes<Q, R> {
 
     /// Where the request lies.
     #[inline]
-    pub(super) fn request(&self, place: Place) -> NonNull<Q> {
-        self.at(self.slot(place) + request_offset(align_of::<Q>())).cast()
+    pub(super) fn request(&self, place: Place) -> NonNull<u8> {
+        self.at(self.slot(place) + request_offset(Q::ALIGN))
     }
 
     /// Where the response lies.
     #[inline]
-    pub(super) fn response(&self, place: Place) -> NonNull<R> {
-        self.at(self.half(place) + response_offset(align_of::<R>())).cast()
+    pub(super) fn response(&self, place: Place) -> NonNull<u8> {
+        self.at(self.half(place) + response_offset(R::ALIGN))
+    }
+
+    /// Where a part of the answer lies, the first at 0 as [`Self::response`].
+    #[inline]
+    pub(super) fn part(&self, place: Place, at: u64) -> NonNull<u8> {
+        assert!(at < u64::from(self.geometry.parts));
+        match at.checked_sub(1) {
+            None => self.response(place),
+            Some(further) => self.at(self.half(place) + self.further.0 + self.further.1 * further),
+        }
+    }
+
+    /// What the client of an answer in parts is done with.
+    #[inline]
+    pub(super) fn consumed(&self, place: Place) -> &AtomicU64 {
+        assert!(place.lane < self.geometry.clients && place.slot < self.geometry.depth);
+        self.word(self.geometry.lane(place.lane) + CONSUMED + 8 * u64::from(place.slot))
     }
 
     /// Asks for the second line of the request, if it has one: so that both lines travel at once.
     #[inline]
     pub(super) fn will_read_request(&self, place: Place) {
-        if size_of::<Q>() as u64 + request_offset(align_of::<Q>()) > LINE {
+        if self.request_size() + request_offset(Q::ALIGN) > LINE {
             cache::will_read(self.at(self.slot(place) + LINE).as_ptr());
         }
     }
@@ -124,7 +187,7 @@ impl<Q, R> Lanes<Q, R> {
     /// The same for the response.
     #[inline]
     pub(super) fn will_read_response(&self, place: Place) {
-        if size_of::<R>() as u64 + response_offset(align_of::<R>()) > LINE {
+        if self.response_size() + response_offset(R::ALIGN) > LINE {
             cache::will_read(self.at(self.half(place) + LINE).as_ptr());
         }
     }
@@ -132,7 +195,7 @@ impl<Q, R> Lanes<Q, R> {
     /// Asks for the second line of the response, to be written.
     #[inline]
     pub(super) fn will_write_response(&self, place: Place) {
-        if size_of::<R>() as u64 + response_offset(align_of::<R>()) > LINE {
+        if self.response_size() + response_offset(R::ALIGN) > LINE {
             cache::take_line(self.at(self.half(place) + LINE).as_ptr());
         }
     }

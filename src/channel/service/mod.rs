@@ -18,6 +18,55 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Requests and responses of any length, up to a maximum, are [`Bytes`]; either side can have them alone:
+//!
+//! ```
+//! use allmende::{Region, channel::service::{Bytes, Service}};
+//! # let region = Region::create().memfd("example")?;
+//! let options = Service::<Bytes, Bytes>::options().longest_request(100).longest_response(10_000);
+//! let shouts = Service::<Bytes, Bytes>::create(&region, "shouts", &options)?;
+//! # let server = shouts.server()?;
+//! let worker = std::thread::spawn(move || {
+//!     let call = server.receive().unwrap();
+//!     let loud = call.to_ascii_uppercase();
+//!     call.reply(&loud).unwrap();
+//! });
+//! let client = shouts.client()?;
+//! assert_eq!(*client.call(b"hello")?, *b"HELLO");
+//! worker.join().unwrap();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! An answer in parts, each sent as soon as it is there:
+//!
+//! ```
+//! # use allmende::{Region, channel::service::Service};
+//! # let region = Region::create().memfd("example")?;
+//! let options = Service::<u64, u64>::options().parts(8);
+//! let numbers = Service::<u64, u64>::create(&region, "numbers", &options)?;
+//! # let server = numbers.server()?;
+//! let worker = std::thread::spawn(move || {
+//!     let call = server.receive().unwrap();
+//!     let up_to = *call;
+//!     let mut stream = call.stream();
+//!     for number in 0..up_to {
+//!         stream.send(number).unwrap(); // waits while eight are under way
+//!     }
+//!     stream.finish();
+//! });
+//! let client = numbers.client()?;
+//! let mut request = client.request()?;
+//! *request = 100;
+//! let mut replies = request.send().replies();
+//! let mut sum = 0;
+//! while let Some(number) = replies.next()? {
+//!     sum += *number;
+//! }
+//! assert_eq!(sum, 4950);
+//! # worker.join().unwrap();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The algorithm and its picture are in `ring::calls`, the layout in [`crate::layout::service`].
 //!
 //! # Promises
@@ -28,41 +77,56 @@
 //!   once), or go to another server up to so many times (at least once; [`Call::attempt`] counts):
 //!   see [`OnServerDeath`]. Whoever waits asks ten times a second whether servers live, so it learns of a
 //!   death within 100 ms, and at once where anybody sweeps.
+//! * An answer may come in [parts](Call::stream), as many at a time as the service was made for; then its server waits
+//!   for the client. Its client gets them in order and once each, then what became of the call: that it
+//!   is answered, or that the server dropped it or died ([`Replies`]). Once a part was sent, a call is never given to another
+//!   server.
 //! * A call that is given up (dropped, timed out, its client dead) is withdrawn if no server has it;
-//!   else its server can see so by [`Call::cancelled`]. What it answers then is nobody's.
+//!   else its server can see so by [`Call::cancelled`], and by the refusal of further parts. What it answers then is nobody's.
 //! * Where the last server left or died, calls that no server has taken end in [`CallError::NoServer`]. Before the first
 //!   one comes, they wait.
 
+mod body;
+mod bytes;
 mod client;
 mod error;
 mod lanes;
+mod replies;
 mod server;
+mod stream;
+mod typed;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use body::{Body, Bytes};
 pub use client::{Client, NotAnswered, Pending, Reply, Request};
-pub use error::{CallError, JoinError, ReceiveError, TryReceiveError};
+pub use error::{CallError, JoinError, ReceiveError, SendError, TooLarge, TryReceiveError, TrySendError};
+pub use replies::{Part, Replies};
 pub use server::{Call, Response, Server};
+pub use stream::{PartClaim, ResponseStream};
 
 use crate::Region;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::inspect::{EndState, RoleState, SharedState, role_state};
 use crate::layout::owner::{self, Owner};
+use crate::layout::round_up;
 use crate::layout::service::{
     ACTIVE, CLIENTS, COUNTERS, Geometry, LANE_EVENT, LANES, MAX_ALIGN, MAX_ATTEMPTS, MAX_CLIENTS, MAX_DEPTH,
-    MAX_SERVERS, RETRIES, SERVERS, SERVERS_EVENT, TICKET, counter, request_half, response_half, word,
+    MAX_PARTS, MAX_SERVERS, RETRIES, SERVERS, SERVERS_EVENT, TICKET, counter, request_half, response_half,
+    response_offset, word,
 };
 use crate::os::futex;
-use crate::payload::Payload;
 use crate::region::{
-    AccessError, Inner, Liveness, Memory, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
+    AccessError, Inner, Liveness, Memory, NamedError, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
+    region_of_its_own,
 };
 use crate::ring::calls::{self, State, Word};
 use crate::ring::counters::Counts;
 use crate::ring::members::Members;
 use crate::ring::role_words::Peer;
-use lanes::Lanes;
+use body::{LENGTH, Shape};
+use lanes::{Lanes, Sizes};
 
 /// What becomes of the calls that a server has in hand when it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,12 +147,22 @@ pub enum OnServerDeath {
 pub struct ServiceOptions {
     clients: u32,
     depth: u32,
+    parts: u32,
+    longest_request: usize,
+    longest_response: usize,
     on_server_death: OnServerDeath,
 }
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { clients: 16, depth: 4, on_server_death: OnServerDeath::default() }
+        Self {
+            clients: 16,
+            depth: 4,
+            parts: 1,
+            longest_request: 1000,
+            longest_response: 1000,
+            on_server_death: OnServerDeath::default(),
+        }
     }
 }
 
@@ -107,6 +181,29 @@ impl ServiceOptions {
         self
     }
 
+    /// How many parts of an answer can be under way at a time (default: 1, at most 16): each call has room for so many
+    /// responses. A service that [streams](Call::stream) much is quicker with 8 or 16.
+    #[must_use]
+    pub fn parts(mut self, most: u32) -> Self {
+        self.parts = most;
+        self
+    }
+
+    /// How many bytes a request can have if requests are [`Bytes`] (default: 1000); rounded up so that nothing is left of
+    /// its cache lines.
+    #[must_use]
+    pub fn longest_request(mut self, bytes: usize) -> Self {
+        self.longest_request = bytes;
+        self
+    }
+
+    /// The same of a response, or of a part of one.
+    #[must_use]
+    pub fn longest_response(mut self, bytes: usize) -> Self {
+        self.longest_response = bytes;
+        self
+    }
+
     /// What becomes of the calls that a server has in hand when it dies (default: their clients are told).
     #[must_use]
     pub fn on_server_death(mut self, policy: OnServerDeath) -> Self {
@@ -114,14 +211,14 @@ impl ServiceOptions {
         self
     }
 
-    fn spec<'a, Q: Payload, R: Payload>(
+    fn spec<'a, Q: Body, R: Body>(
         &self,
         name: &'a str,
         type_name: &'a str,
     ) -> Result<ObjectSpec<'a>, ObjectError> {
-        let size = size_of::<Q>() as u64 + size_of::<R>() as u64;
+        let size = Q::SIZE.unwrap_or(0) + R::SIZE.unwrap_or(0);
         let invalid = |count: u32, problem| ObjectError::InvalidSize { count: count.into(), size, problem };
-        if align_of::<Q>() > MAX_ALIGN || align_of::<R>() > MAX_ALIGN {
+        if Q::ALIGN > MAX_ALIGN || R::ALIGN > MAX_ALIGN {
             return Err(invalid(self.clients, "the alignment of a request or response is above 64"));
         }
         if !(1..=MAX_CLIENTS).contains(&self.clients) {
@@ -129,6 +226,9 @@ impl ServiceOptions {
         }
         if !(1..=MAX_DEPTH).contains(&self.depth) {
             return Err(invalid(self.depth, "choose between 1 and 64 calls of a client"));
+        }
+        if !(1..=MAX_PARTS).contains(&self.parts) {
+            return Err(invalid(self.parts, "choose between 1 and 16 parts of an answer"));
         }
         let attempts = match self.on_server_death {
             OnServerDeath::Fail => 1,
@@ -138,13 +238,20 @@ impl ServiceOptions {
             return Err(invalid(attempts, "choose between 2 and 31 attempts"));
         }
         let too_large = || invalid(self.clients, "it is too large");
-        let first = request_half(size_of::<Q>() as u64, align_of::<Q>()).ok_or_else(too_large)?;
-        let second = response_half(size_of::<R>() as u64, align_of::<R>(), 1).ok_or_else(too_large)?;
+        // In full lines, where the length is free: so it follows from the geometry.
+        let request = Q::SIZE.or_else(|| (self.longest_request as u64).checked_add(LENGTH));
+        let response = R::SIZE.or_else(|| {
+            let bytes = (self.longest_response as u64).checked_add(LENGTH + response_offset(R::ALIGN))?;
+            Some(round_up(bytes, 64)? - response_offset(R::ALIGN))
+        });
+        let first = request.and_then(|size| request_half(size, Q::ALIGN)).ok_or_else(too_large)?;
+        let second =
+            response.and_then(|size| response_half(size, R::ALIGN, self.parts)).ok_or_else(too_large)?;
         let geometry = Geometry {
             clients: self.clients,
             depth: self.depth,
             attempts,
-            parts: 1,
+            parts: self.parts,
             request_half: first,
             call_stride: first.checked_add(second).ok_or_else(too_large)?,
         };
@@ -159,7 +266,7 @@ impl ServiceOptions {
             parameters: [
                 Parameter("room for clients:", self.clients),
                 Parameter("attempts at a call (1: it fails when its server dies):", attempts),
-                Parameter("parts of a response:", 1),
+                Parameter("parts of an answer under way:", self.parts),
                 Parameter(
                     "requests of 128 bytes times",
                     u32::try_from(first / 128).map_err(|_| too_large())?,
@@ -170,13 +277,14 @@ impl ServiceOptions {
 }
 
 /// Of both types together, in their order.
-fn fingerprint<Q: Payload, R: Payload>() -> u64 {
+fn fingerprint<Q: Body, R: Body>() -> u64 {
     // As FNV-1a goes on, eight bytes at a time.
-    (Q::FINGERPRINT.rotate_left(17) ^ R::FINGERPRINT).wrapping_mul(0x0000_0100_0000_01b3)
+    (<Q as Shape>::FINGERPRINT.rotate_left(17) ^ <R as Shape>::FINGERPRINT)
+        .wrapping_mul(0x0000_0100_0000_01b3)
 }
 
-fn type_name<Q: Payload, R: Payload>() -> String {
-    format!("({} -> {})", Q::SCHEMA, R::SCHEMA)
+fn type_name<Q: Body, R: Body>() -> String {
+    format!("({} -> {})", Q::schema(), R::schema())
 }
 
 /// A service with requests of type `Q` and responses of type `R` in a region; become a
@@ -187,7 +295,7 @@ pub struct Service<Q, R> {
     lanes: Lanes<Q, R>,
 }
 
-impl<Q: Payload, R: Payload> Service<Q, R> {
+impl<Q: Body, R: Body> Service<Q, R> {
     /// Starts describing a service.
     pub fn options() -> ServiceOptions {
         ServiceOptions::default()
@@ -205,7 +313,33 @@ impl<Q: Payload, R: Payload> Service<Q, R> {
     ) -> Result<Self, ObjectError> {
         let type_name = type_name::<Q, R>();
         let spec = options.spec::<Q, R>(name, &type_name)?;
-        Self::at(region, region.inner.open_or_create_object(&spec, initialise)?)
+        let this = Self::at(region, region.inner.open_or_create_object(&spec, initialise)?)?;
+        this.agrees_on_responses(name, &spec)?;
+        Ok(this)
+    }
+
+    /// The service of that name in the user's namespace, in a region of its own; made with these options where there is
+    /// none. Whoever of this user asks for the same name gets the same service.
+    ///
+    /// ```
+    /// use allmende::Service;
+    /// # let name = format!("doc-service-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let options = Service::<u64, u64>::options();
+    /// let server = Service::<u64, u64>::named(name, &options)?.server()?;
+    /// # let done =
+    /// std::thread::spawn(move || server.receive().unwrap().reply(42));
+    /// assert_eq!(Service::<u64, u64>::named(name, &options)?.client()?.call(&6)?, 42);
+    /// # done.join().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str, options: &ServiceOptions) -> Result<Self, NamedError> {
+        let type_name = type_name::<Q, R>();
+        let region = region_of_its_own(&options.spec::<Q, R>(name, &type_name)?)?;
+        Ok(Self::open_or_create(&region, name, options)?)
     }
 
     /// A new service; there must be none of that name.
@@ -232,6 +366,24 @@ impl<Q: Payload, R: Payload> Service<Q, R> {
         let inner = region.inner.clone();
         let lanes = Lanes::new(&inner.memory, &object).ok_or(AccessError::Corrupt)?;
         Ok(Self { inner, object, lanes })
+    }
+
+    /// Whether responses of free length are as long as `spec` says, which no parameter of the directory says.
+    fn agrees_on_responses(&self, name: &str, spec: &ObjectSpec<'_>) -> Result<(), ObjectError> {
+        let parameters = spec.parameters.map(|Parameter(_, value)| value);
+        let meant = Geometry::of(spec.length, spec.item_count, parameters);
+        let meant = meant.and_then(|meant| Sizes::of::<Q, R>(&meant)).map_or(0, |meant| meant.response);
+        let found = self.lanes.response_size();
+        if found == meant {
+            return Ok(());
+        }
+        let number = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Err(ObjectError::WrongParameter {
+            name: name.to_owned(),
+            what: "bytes of a response, and its length:",
+            found: number(found),
+            expected: number(meant),
+        })
     }
 
     /// Becomes one more client.
@@ -324,7 +476,7 @@ fn announce_lanes(memory: &Memory, object: &Object, geometry: &Geometry) {
 }
 
 /// What both ends have in common: a place among the members of a side.
-struct End<Q: Payload, R: Payload> {
+struct End<Q: Body, R: Body> {
     inner: Arc<Inner>,
     object: Object,
     lanes: Lanes<Q, R>,
@@ -336,7 +488,7 @@ struct End<Q: Payload, R: Payload> {
     guard: crate::os::fork_guard::ForkGuard,
 }
 
-impl<Q: Payload, R: Payload> End<Q, R> {
+impl<Q: Body, R: Body> End<Q, R> {
     fn join(inner: &Arc<Inner>, object: Object, lanes: Lanes<Q, R>, side: Side) -> Result<Self, JoinError> {
         inner.check_access()?;
         let me = inner.me()?;
@@ -392,7 +544,7 @@ impl<Q: Payload, R: Payload> End<Q, R> {
     }
 }
 
-impl<Q: Payload, R: Payload> Drop for End<Q, R> {
+impl<Q: Body, R: Body> Drop for End<Q, R> {
     fn drop(&mut self) {
         if self.forked() {
             return;
@@ -437,6 +589,8 @@ fn close_lane(memory: &Memory, object: &Object, geometry: &Geometry, lane: usize
     memory
         .counters(object.offset + COUNTERS)
         .add(crate::layout::counters::Counter::Aborted, withdrawn.count() as u64);
+    // A server may wait for room for a part.
+    announce(memory.word32(object.offset + geometry.lane(lane) + LANE_EVENT));
     // Relaxed: servers that still look there find nothing. The next client of this lane sets it after it
     // took the role word, whose release orders this before.
     memory.word64(object.offset + ACTIVE).fetch_and(!(1 << lane), Ordering::Relaxed);
@@ -552,6 +706,7 @@ pub(crate) fn state(region: &Region, object: &Object) -> Option<SharedState> {
         queued: Some(census.open + census.retry),
         facts: vec![
             ("calls of a client", geometry.depth.to_string()),
+            ("parts of an answer under way", geometry.parts.to_string()),
             ("in servers' hands", census.in_hand.to_string()),
             ("to be tried again", census.retry.to_string()),
             ("calls of a dead server", on_death),

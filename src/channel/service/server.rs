@@ -7,13 +7,14 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use super::End;
+use super::body::Body;
 use super::error::{ReceiveError, TryReceiveError};
 use super::lanes::Place;
+use super::stream::ResponseStream;
 use crate::atomic::{Ordering, spin_hint};
 use crate::layout::counters::Counter;
 use crate::layout::service::counter;
 use crate::os::clock::monotonic_ns;
-use crate::payload::Payload;
 use crate::region::AccessError;
 use crate::ring::calls::{State, Taken};
 use crate::ring::role_words::Peer;
@@ -23,9 +24,9 @@ use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// An answering end of a [`Service`](super::Service). A thread that serves has one of its own.
-pub struct Server<Q: Payload, R: Payload> {
-    end: End<Q, R>,
-    wait: Wait,
+pub struct Server<Q: Body, R: Body> {
+    pub(super) end: End<Q, R>,
+    pub(super) wait: Wait,
     /// The lane to be looked at first: every client has its turn.
     next_lane: Cell<u32>,
     /// The last ticket that was seen in each slot: it is good once, so its word need not be looked at again.
@@ -34,7 +35,7 @@ pub struct Server<Q: Payload, R: Payload> {
     searched: Cell<u64>,
 }
 
-impl<Q: Payload, R: Payload> Server<Q, R> {
+impl<Q: Body, R: Body> Server<Q, R> {
     pub(super) fn new(end: End<Q, R>) -> Self {
         let geometry = &end.lanes.geometry;
         let seen = (0..geometry.clients * geometry.depth).map(|_| Cell::new(0)).collect();
@@ -189,13 +190,32 @@ impl<Q: Payload, R: Payload> Server<Q, R> {
         })
     }
 
-    /// A call that is this server's now; `None` if its time is over.
+    /// Ends a call in hand, and tells its client.
+    #[inline]
+    fn settle(&self, place: Place, taken: Taken, state: State, parts: u64) {
+        let end = &self.end;
+        if !end.forked() {
+            end.lanes.call(place).settle(taken, state, parts);
+            EventCount(end.lanes.lane_event(place.lane)).notify(&*end.inner);
+        }
+    }
+
+    /// A call that is this server's now; `None` if its time is over, or it makes no sense.
     #[inline]
     fn have(&self, place: Place, taken: Taken) -> Option<Call<'_, Q, R>> {
         self.next_lane.set((place.lane + 1) % 64);
         // Relaxed: ordered by the ticket.
         let deadline = self.end.lanes.deadline(place).load(Ordering::Relaxed);
-        let call = Call { server: self, place, taken, deadline };
+        let lanes = &self.end.lanes;
+        // SAFETY: the ticket (Acquire) said that the request is there: as in `Call::deref`.
+        let length = unsafe { Q::length(lanes.request(place), lanes.request_size()) };
+        let Some(length) = length else {
+            // Its client breaks the protocol: it has no answer.
+            self.end.count_own_unless_forked(counter::DROPPED);
+            self.settle(place, taken, State::Dropped, 0);
+            return None;
+        };
+        let call = Call { server: self, place, taken, deadline, length };
         if deadline != 0 && monotonic_ns() >= deadline {
             self.end.counters().count(Counter::Lost);
             ManuallyDrop::new(call).settle(State::Free, 0);
@@ -213,15 +233,15 @@ fn gone(peer: Peer) -> Option<ReceiveError> {
     }
 }
 
-impl<Q: Payload, R: Payload> fmt::Debug for Server<Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for Server<Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("index", &self.end.index).finish_non_exhaustive()
     }
 }
 
-impl<Q: Payload, R: Payload> Sealed for Server<Q, R> {}
+impl<Q: Body, R: Body> Sealed for Server<Q, R> {}
 
-impl<Q: Payload, R: Payload> Waitable for Server<Q, R> {
+impl<Q: Body, R: Body> Waitable for Server<Q, R> {
     fn is_ready(&self) -> bool {
         let is_open = |place| self.end.lanes.call(place).is_open();
         self.end.forked() || self.places().any(is_open) || self.end.peers() != Peer::Expected
@@ -239,27 +259,26 @@ impl<Q: Payload, R: Payload> Waitable for Server<Q, R> {
 /// A call in this server's hands; its request is read where it lies. Dropped without an answer, the
 /// client is told so ([`CallError::Dropped`](super::CallError::Dropped)). One that is leaked (`std::mem::forget`) stays in hand until
 /// this process detaches.
-pub struct Call<'a, Q: Payload, R: Payload> {
-    server: &'a Server<Q, R>,
-    place: Place,
-    taken: Taken,
+pub struct Call<'a, Q: Body, R: Body> {
+    pub(super) server: &'a Server<Q, R>,
+    pub(super) place: Place,
+    pub(super) taken: Taken,
     deadline: u64,
+    length: Q::Length,
 }
 
-impl<'a, Q: Payload, R: Payload> Call<'a, Q, R> {
-    /// Answers with a copy of `value`.
+impl<'a, Q: Body, R: Body> Call<'a, Q, R> {
+    /// The response of that length, to be written in place.
     #[inline]
-    pub fn reply(self, value: R) {
-        let mut response = self.response();
-        *response = value;
-        response.send();
+    pub(super) fn begin(self, length: R::Length) -> Response<'a, Q, R> {
+        Response { call: self, length }
     }
 
-    /// The response, to be written where it lies, then [sent](Response::send). What it holds before is some
-    /// earlier response.
+    /// An answer in parts, each sent as soon as it is there. As many as the service was made for
+    /// ([`ServiceOptions::parts`](super::ServiceOptions::parts)) can be under way; then the server waits for its client.
     #[inline]
-    pub fn response(self) -> Response<'a, Q, R> {
-        Response { call: self }
+    pub fn stream(self) -> ResponseStream<'a, Q, R> {
+        ResponseStream::new(self)
     }
 
     /// Refuses the call: its client is told so.
@@ -290,26 +309,31 @@ impl<'a, Q: Payload, R: Payload> Call<'a, Q, R> {
 
     /// Ends the call, and tells its client.
     #[inline]
-    fn settle(&self, state: State, parts: u64) {
-        let end = &self.server.end;
-        if !end.forked() {
-            end.lanes.call(self.place).settle(self.taken, state, parts);
-            EventCount(end.lanes.lane_event(self.place.lane)).notify(&*end.inner);
-        }
+    pub(super) fn settle(&self, state: State, parts: u64) {
+        self.server.settle(self.place, self.taken, state, parts);
     }
 }
 
-impl<Q: Payload, R: Payload> Deref for Call<'_, Q, R> {
-    type Target = Q;
+impl<Q: Body, R: Body> Deref for Call<'_, Q, R> {
+    type Target = Q::View;
     #[inline]
-    fn deref(&self) -> &Q {
+    fn deref(&self) -> &Q::View {
         // SAFETY: the ticket (Acquire) said that the request is there; its client writes no other before
-        // this server settles the call, which ends this. Every bit pattern is a `Q`.
-        unsafe { self.server.end.lanes.request(self.place).as_ref() }
+        // this server settles the call, which ends this. The length was checked.
+        unsafe { Q::view(self.server.end.lanes.request(self.place), self.length) }
     }
 }
 
-impl<Q: Payload, R: Payload> Drop for Call<'_, Q, R> {
+impl<Q: Body, R: Body> fmt::Debug for Call<'_, Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("length", &self.length)
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Q: Body, R: Body> Drop for Call<'_, Q, R> {
     fn drop(&mut self) {
         self.server.end.count_own_unless_forked(counter::DROPPED);
         self.settle(State::Dropped, 0);
@@ -317,15 +341,22 @@ impl<Q: Payload, R: Payload> Drop for Call<'_, Q, R> {
 }
 
 /// A response that is being written where it lies. Dropped without [`Response::send`], the call is dropped.
-pub struct Response<'a, Q: Payload, R: Payload> {
+pub struct Response<'a, Q: Body, R: Body> {
     call: Call<'a, Q, R>,
+    pub(super) length: R::Length,
 }
 
-impl<'a, Q: Payload, R: Payload> Response<'a, Q, R> {
+impl<'a, Q: Body, R: Body> Response<'a, Q, R> {
     /// Answers with it.
     #[inline]
     pub fn send(self) {
-        ManuallyDrop::new(self).call.settle(State::Answered, 1);
+        let Self { call, length } = self;
+        let end = &call.server.end;
+        if !end.forked() {
+            // SAFETY: TAKEN gave this server the response until it settles the call; as in `deref`.
+            unsafe { R::set_length(end.lanes.response(call.place), length) };
+        }
+        ManuallyDrop::new(call).settle(State::Answered, 1);
     }
 
     /// The call that it answers.
@@ -334,20 +365,26 @@ impl<'a, Q: Payload, R: Payload> Response<'a, Q, R> {
     }
 }
 
-impl<Q: Payload, R: Payload> Deref for Response<'_, Q, R> {
-    type Target = R;
+impl<Q: Body, R: Body> Deref for Response<'_, Q, R> {
+    type Target = R::View;
     #[inline]
-    fn deref(&self) -> &R {
+    fn deref(&self) -> &R::View {
         // SAFETY: TAKEN (by compare-and-swap) gave this server the response until it settles the call, which
-        // ends this. Every bit pattern is an `R`.
-        unsafe { self.call.server.end.lanes.response(self.call.place).as_ref() }
+        // ends this. The length is no more than there is room for.
+        unsafe { R::view(self.call.server.end.lanes.response(self.call.place), self.length) }
     }
 }
 
-impl<Q: Payload, R: Payload> DerefMut for Response<'_, Q, R> {
+impl<Q: Body, R: Body> DerefMut for Response<'_, Q, R> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut R {
+    fn deref_mut(&mut self) -> &mut R::View {
         // SAFETY: as in `deref`.
-        unsafe { self.call.server.end.lanes.response(self.call.place).as_mut() }
+        unsafe { R::view_mut(self.call.server.end.lanes.response(self.call.place), self.length) }
+    }
+}
+
+impl<Q: Body, R: Body> fmt::Debug for Response<'_, Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response").field("length", &self.length).finish_non_exhaustive()
     }
 }

@@ -6,9 +6,10 @@ use std::ptr::NonNull;
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::layout::topic::{
     BLOCK_HEAD, BLOCK_PUBLISHER, BYTES, CLASS_COUNT, CLASSES, COMMITTED, CURSORS, DROPPING, ENTRY_HEAD,
-    EVICTED, EVICTED_BEFORE, FIRST, JOINED, LIVE, LOANS, MAX_BLOCKS, MAX_CLASSES, MAX_MESSAGE,
+    EVICTED, EVICTED_BEFORE, FIRST, JOINED, JOINS, LIVE, LOANS, MAX_BLOCKS, MAX_CLASSES, MAX_MESSAGE,
     MAX_PUBLISHERS, NOTE, NOTE_BYTES, NOTE_DESCRIPTOR, OVERWRITING, PUBLISHED, PUBLISHERS, PUBLISHERS_EVENT,
-    SUBSCRIBERS, SUBSCRIBERS_EVENT, TAILS, TURN, UNCLEAN, block_stride, entry_stride, pool_offset,
+    SUBSCRIBERS, SUBSCRIBERS_EVENT, TAILS, TURN, UNCLEAN, block_stride, entry_stride, log_length,
+    pool_offset,
 };
 use crate::layout::{OBJECT_ALIGN, round_up};
 use crate::region::{Memory, Object};
@@ -48,6 +49,8 @@ pub(super) struct Mapped {
     publishers: usize,
     depth: u64,
     history: u64,
+    /// Entries of the log.
+    log: u64,
     /// Bytes of a short payload.
     pub(super) inline: usize,
     entry_stride: u64,
@@ -116,6 +119,7 @@ impl Mapped {
             publishers: usize::try_from(publishers).ok()?,
             depth: object.item_count,
             history,
+            log: log_length(object.item_count, history),
             inline: usize::try_from(inline).ok()?,
             entry_stride: entry_stride(inline),
             entries: CURSORS + 128 * subscribers,
@@ -135,6 +139,12 @@ impl Mapped {
     pub(super) fn longest(&self) -> usize {
         let largest = self.classes().last().map_or(0, |class| class.size);
         usize::try_from(largest).unwrap_or(usize::MAX).max(self.inline)
+    }
+
+    /// The class of the smallest blocks that have room for `length` bytes.
+    #[inline]
+    pub(super) fn smallest_for(&self, length: usize) -> Option<usize> {
+        self.classes().iter().position(|class| length as u64 <= class.size)
     }
 
     #[inline]
@@ -208,8 +218,8 @@ impl Mapped {
 
     /// The first byte of an entry.
     #[inline]
-    pub(super) fn entry_address(&self, subscription: usize, position: u64) -> *const u8 {
-        self.entry(Entries::Of(subscription), position).as_ptr().cast()
+    pub(super) fn entry_address(&self, of: Entries, position: u64) -> *const u8 {
+        self.entry(of, position).as_ptr().cast()
     }
 }
 
@@ -230,6 +240,7 @@ impl Backing for Mapped {
             Head::NoteBytes => NOTE_BYTES,
             Head::Bytes => BYTES,
             Head::Unclean => UNCLEAN,
+            Head::Joins => JOINS,
         })
     }
     #[inline]
@@ -274,16 +285,13 @@ impl Backing for Mapped {
     #[allow(clippy::cast_possible_truncation, reason = "an entry has at most 128 bytes")]
     fn entry(&self, of: Entries, position: u64) -> &[AtomicU64] {
         let index = match of {
-            Entries::Of(subscription) => {
+            Entries::Log => position & (self.log - 1),
+            Entries::Queue(subscription) => {
                 assert!(
                     subscription < self.subscribers,
                     "subscriptions are checked before they are looked up"
                 );
-                subscription as u64 * self.depth + (position & (self.depth - 1))
-            }
-            Entries::History => {
-                assert!(self.history > 0, "asked for where there is a history");
-                self.subscribers as u64 * self.depth + (position & (self.history - 1))
+                self.log + subscription as u64 * self.depth + (position & (self.depth - 1))
             }
         };
         let words = (ENTRY_HEAD as usize + self.inline) / 8;
@@ -296,6 +304,22 @@ impl Backing for Mapped {
     fn will_read(&self, descriptor: Descriptor) {
         if let Some(payload) = self.payload(descriptor) {
             cache::will_read(payload.as_ptr());
+        }
+    }
+    #[inline]
+    fn will_take(&self, of: Entries, position: u64) {
+        let entry = self.entry_address(of, position);
+        cache::will_read(entry);
+        if self.entry_stride > 64 {
+            cache::will_read(entry.wrapping_add(64));
+        }
+    }
+    #[inline]
+    fn will_write(&self, of: Entries, position: u64) {
+        let entry = self.entry_address(of, position);
+        cache::take_line(entry);
+        if self.entry_stride > 64 {
+            cache::take_line(entry.wrapping_add(64));
         }
     }
     #[inline]

@@ -27,7 +27,7 @@
 //!
 //! # Blocks
 //!
-//! A message lies in a block of the topic's pool, or, if it is short, in the subscriptions' entries themselves
+//! A message lies in a block of the topic's pool, or, if it is short, in the topic's log itself
 //! ([`Options::inline`]): then it is copied out when it is received. A publisher writes into a block that it
 //! [claimed](Publisher::loan); subscribers read it there, each as long as it holds its [`Loan`], several at once
 //! and given back in any order. A subscriber keeps at most `depth + loans` blocks from being free, however slow
@@ -47,8 +47,11 @@
 //! The algorithms and their pictures are in `ring::topic`, the layout in [`crate::layout::topic`].
 
 mod bytes;
+mod ends;
 pub mod error;
+mod handle;
 mod mapped;
+mod message;
 mod options;
 mod publisher;
 mod shared;
@@ -57,29 +60,11 @@ mod subscriber;
 mod typed;
 
 pub use bytes::{ByteClaim, ByteLoan, BytePublisher, ByteSubscriber, ByteTopic};
+pub use ends::{Claim, Loan, Publisher, Subscriber};
+pub use handle::Topic;
+pub use message::Message;
 pub use options::Options;
-pub use typed::{Claim, Loan, Publisher, Subscriber, Topic};
 
 pub use crate::ring::topic::subscriptions::Policy;
 pub(crate) use shared::sweep;
 pub(crate) use state::state;
-
-use error::{PublishError, TryPublishError};
-
-/// The error, with the claim in it.
-fn with_claim<C>(error: PublishError<()>, claim: C) -> PublishError<C> {
-    match error {
-        PublishError::TimedOut(()) => PublishError::TimedOut(claim),
-        PublishError::Loan(error, ()) => PublishError::Loan(error, claim),
-        PublishError::Access(error, ()) => PublishError::Access(error, claim),
-    }
-}
-
-/// The error, with the claim in it.
-fn with_claim_at_once<C>(error: TryPublishError<()>, claim: C) -> TryPublishError<C> {
-    match error {
-        TryPublishError::Full(()) => TryPublishError::Full(claim),
-        TryPublishError::Loan(error, ()) => TryPublishError::Loan(error, claim),
-        TryPublishError::Access(error, ()) => TryPublishError::Access(error, claim),
-    }
-}

@@ -56,8 +56,7 @@ impl Options {
         self
     }
 
-    /// How many of the last messages are kept for subscribers that come late, rounded up to a power of two
-    /// (default: none).
+    /// How many of the last messages are kept for subscribers that come late (default: none).
     #[must_use]
     pub fn history(mut self, messages: usize) -> Self {
         self.history = messages;
@@ -71,7 +70,7 @@ impl Options {
         self
     }
 
-    /// How many bytes a message may have to stand in the subscriptions' entries rather than in a block, up to 104
+    /// How many bytes a message may have to stand in the log itself rather than in a block, up to 104
     /// (default: 104 for a topic of bytes; for a typed one the type's size if that is so small, else 0).
     #[must_use]
     pub fn inline(mut self, bytes: usize) -> Self {
@@ -90,8 +89,12 @@ impl Options {
         self
     }
 
-    /// How many of them are committed at first, and each time that none is free (default: all). What is not
-    /// committed is not touched: in a region that is not prefaulted it costs no memory yet.
+    /// How many of them are in use at first, and how many more each time that none is free (default: all at once).
+    ///
+    /// The room for all of them is reserved with the region, whose memory is in hand when it is made: so growth cannot
+    /// fail, moves nothing, and gives none of that memory to others either. What it saves are touched lines and pages:
+    /// blocks that are not in use yet are not looked at, and in a region that is not
+    /// [prefaulted](crate::region::CreateOptions::prefault) they are not mapped either.
     #[must_use]
     pub fn at_first(mut self, blocks: u32) -> Self {
         self.at_first = Some(blocks);
@@ -108,8 +111,7 @@ impl Options {
 
     pub(super) fn plan(&self, of: Content) -> Result<Plan, &'static str> {
         let depth = (self.depth as u64).checked_next_power_of_two().unwrap_or(u64::MAX).max(MIN_DEPTH);
-        let history = if self.history == 0 { Some(0) } else { self.history.checked_next_power_of_two() };
-        let history = history.map_or(u64::MAX, |history| history as u64);
+        let history = self.history as u64;
         if self.depth == 0 || depth > MAX_DEPTH || history > MAX_DEPTH {
             return Err("choose a depth between 1 and 2^24, and no more history");
         }
@@ -186,7 +188,7 @@ impl Options {
 
 /// What a topic's messages are.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Content {
+pub enum Content {
     Typed { size: usize, align: usize },
     Bytes,
 }

@@ -9,24 +9,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::error::{JoinError, LoanError, PublishError, TryLoanError, TryPublishError};
+use super::mapped::Mapped;
 use super::shared::{Shared, leave_publisher};
-use crate::atomic::Ordering;
+use crate::atomic::{Ordering, spin_hint};
 use crate::layout::counters::Counter;
 use crate::layout::owner::Owner;
 use crate::layout::topic::MAX_CLASSES;
 use crate::region::AccessError;
 use crate::ring::cache;
 use crate::ring::topic::deliver::{Delivering, NoRoom};
-use crate::ring::topic::{Backing, Descriptor, Head, pool, subscriptions, turn};
+use crate::ring::topic::{Backing, Descriptor, pool, subscriptions, turn};
 use crate::sync::eventcount::AfterSlice;
 use crate::sync::wait::Wait;
 
 /// Words of a short payload, at the most.
 pub(super) const SHORT: usize = 13;
-/// A short message goes into the entries of so many subscriptions; for more, one block is cheaper than a copy each.
-const SHORT_SUBSCRIBERS: u32 = 2;
 /// Looks at the turn before one waits for it otherwise.
 const TURN_LOOKS: u32 = 200;
+/// Looks at a subscriber that has just made room, until it has made more: see [`let_it_get_ahead`].
+const ROOM_LOOKS: u32 = 16;
 
 /// Why a message is not out yet.
 #[derive(Debug, Clone, Copy)]
@@ -88,11 +89,7 @@ impl RawPublisher {
     /// Whether a message so short is to stand in the entries.
     #[inline(always)]
     pub(super) fn is_short(&self, length: usize) -> bool {
-        let mapped = &self.shared.mapped;
-        // Relaxed: a rule of thumb.
-        length <= mapped.inline
-            && (length == 0
-                || mapped.head(Head::Live).load(Ordering::Relaxed).count_ones() <= SHORT_SUBSCRIBERS)
+        length <= self.shared.mapped.inline
     }
 
     /// A place for a message of `length` bytes.
@@ -104,10 +101,7 @@ impl RawPublisher {
         if self.is_short(length) {
             return Ok(self.own());
         }
-        match self.block(length) {
-            Err(TryLoanError::TooLarge { .. }) if length <= self.shared.mapped.inline => Ok(self.own()),
-            other => other,
-        }
+        self.block(length)
     }
 
     /// The publisher's own words.
@@ -116,29 +110,33 @@ impl RawPublisher {
         Place { block: None, payload: words.cast() }
     }
 
+    /// A block for so many bytes.
+    #[inline]
     fn block(&mut self, length: usize) -> Result<Place, TryLoanError> {
         let mapped = &self.shared.mapped;
-        let max = mapped.longest();
-        let descriptor_length = u32::try_from(length).unwrap_or(u32::MAX);
-        let fits = |class: &usize| length as u64 <= mapped.classes()[*class].size;
-        let classes = || (0..mapped.classes().len()).filter(fits);
-        if length > u32::MAX as usize || classes().next().is_none() {
-            return Err(TryLoanError::TooLarge { length, max });
-        }
-        // The smallest that fits, else one that grows, else a larger one.
-        let smallest = classes().next();
-        let found = smallest
-            .and_then(|class| pool::claim(mapped, class, self.me, &mut self.next[class]))
-            .or_else(|| {
-                let class = classes().find(|&class| Self::grow(&self.shared, self.me, class))?;
-                pool::claim(mapped, class, self.me, &mut self.next[class])
-            })
-            .or_else(|| {
-                classes().find_map(|class| pool::claim(mapped, class, self.me, &mut self.next[class]))
-            });
-        let block = found.ok_or(TryLoanError::NoBlock)?;
-        let payload = mapped.payload(Descriptor { block: Some(block), length: descriptor_length });
+        let Some(smallest) = mapped.smallest_for(length) else {
+            return Err(TryLoanError::TooLarge { length, max: mapped.longest() });
+        };
+        let claimed = pool::claim(mapped, smallest, self.me, &mut self.next[smallest]);
+        let block = match claimed {
+            Some(block) => block,
+            None => self.another_block(smallest)?,
+        };
+        let mapped = &self.shared.mapped;
+        // What fits into a block has at most `MAX_MESSAGE` bytes.
+        #[allow(clippy::cast_possible_truncation)]
+        let payload = mapped.payload(Descriptor { block: Some(block), length: length as u32 });
         Ok(Place { block: Some(block), payload: payload.ok_or(AccessError::Corrupt)? })
+    }
+
+    /// One of a class that grows, else a larger one.
+    #[cold]
+    fn another_block(&mut self, smallest: usize) -> Result<u32, TryLoanError> {
+        let mapped = &self.shared.mapped;
+        let mut classes = smallest..mapped.classes().len();
+        let grown = classes.clone().find(|&class| Self::grow(&self.shared, self.me, class));
+        let mut claim = |class| pool::claim(mapped, class, self.me, &mut self.next[class]);
+        grown.and_then(&mut claim).or_else(|| classes.find_map(claim)).ok_or(TryLoanError::NoBlock)
     }
 
     /// Commits more blocks of a class if there are any; and whoever is gone shall hold none.
@@ -208,9 +206,20 @@ impl RawPublisher {
         if place.block.is_some() {
             return self.enter(descriptor, &[]);
         }
-        // SAFETY: who writes there has the claim, which is in this call now.
-        let words = unsafe { *self.words.get() };
-        self.enter(descriptor, &words[..length.div_ceil(8)])
+        // SAFETY: who may write there has the claim, which is in this call now.
+        let words = unsafe { self.short(length) };
+        self.enter(descriptor, words)
+    }
+
+    /// The publisher's own words, as many as `length` bytes take.
+    ///
+    /// # Safety
+    /// Nobody writes to them as long as `'a`, which ends before the publisher does.
+    #[inline]
+    unsafe fn short<'a>(&self, length: usize) -> &'a [u64] {
+        let words = length.div_ceil(8).min(SHORT);
+        // SAFETY: they lie in a box of the publisher's, `SHORT` of them; the rest is the caller's.
+        unsafe { std::slice::from_raw_parts(self.words.get().cast(), words) }
     }
 
     /// Enters a message, if there is room.
@@ -299,8 +308,7 @@ impl RawPublisher {
                 #[allow(clippy::cast_possible_truncation)]
                 let descriptor = Descriptor { block: place.block, length: length as u32 };
                 // SAFETY: as in `try_deliver`.
-                let words = unsafe { *self.words.get() };
-                let words = if place.block.is_some() { &[] } else { &words[..length.div_ceil(8)] };
+                let words = if place.block.is_some() { &[] } else { unsafe { self.short(length) } };
                 self.wait_for_room(descriptor, words, deadline, not_yet)
             }
         }
@@ -331,6 +339,9 @@ impl RawPublisher {
             if blocked && !subscriptions::unclean(mapped) {
                 return None;
             }
+            if let NotYet::Full(index, cursor) = why {
+                let_it_get_ahead(mapped, index, cursor);
+            }
             match self.enter(descriptor, words) {
                 Ok(()) => Some(Ok(())),
                 Err(NotYet::Access(error)) => Some(Err(NotYet::Access(error))),
@@ -347,6 +358,20 @@ impl RawPublisher {
         let event = mapped.publishers_event();
         let found = event.wait_until(&*shared.inner, wait, deadline, condition, after_slice);
         found.unwrap_or(Err(NotYet::Turn))
+    }
+}
+
+/// Waits a moment until the subscription whose cursor was `before` has room for some messages, not only for one: to look
+/// at a cursor costs its subscriber a line transfer, too, and one look shall do for several messages.
+fn let_it_get_ahead(mapped: &Mapped, subscription: usize, before: u64) {
+    let enough = mapped.depth() / 2;
+    for _ in 0..ROOM_LOOKS {
+        // Relaxed: a guess.
+        let now = mapped.cursor(subscription).load(Ordering::Relaxed);
+        if (now >> 1).wrapping_sub(before >> 1) >= enough {
+            return;
+        }
+        (0..16).for_each(|_| spin_hint());
     }
 }
 

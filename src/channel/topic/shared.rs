@@ -10,7 +10,8 @@ use crate::layout::owner::Owner;
 use crate::layout::topic::{CLASS_COUNT, CLASSES, COMMITTED, COUNTERS, CURSORS, LOANS, pool_offset};
 use crate::os::fork_guard::ForkGuard;
 use crate::region::{
-    AccessError, Inner, Liveness, Memory, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
+    AccessError, Inner, Liveness, Memory, NamedError, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
+    region_of_its_own,
 };
 use crate::ring::counters::Counters;
 use crate::ring::topic::{Backing, pool, subscriptions, turn};
@@ -36,18 +37,58 @@ pub(super) struct Shared {
 }
 
 /// What a topic holds, for its directory entry.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Kind<'a> {
+#[derive(Debug, Clone)]
+pub struct Kind {
     pub(super) fingerprint: u64,
-    pub(super) type_name: &'a str,
+    pub(super) type_name: String,
     pub(super) content: Content,
 }
 
-impl Kind<'_> {
+impl Kind {
     fn item_size(&self) -> u64 {
         match self.content {
             Content::Typed { size, .. } => size as u64,
             Content::Bytes => 0,
+        }
+    }
+
+    fn problem(&self, problem: &'static str) -> ObjectError {
+        ObjectError::InvalidSize { count: 0, size: self.item_size(), problem }
+    }
+
+    fn plan(&self, options: &Options) -> Result<Plan, ObjectError> {
+        options.plan(self.content).map_err(|problem| self.problem(problem))
+    }
+
+    fn spec<'a>(&'a self, name: &'a str, plan: &Plan) -> Result<ObjectSpec<'a>, ObjectError> {
+        let mut laid_out = plan.classes.clone();
+        let pool = pool_offset(plan.subscribers.into(), plan.depth, plan.history, plan.inline);
+        let length = pool.and_then(|pool| lay_out(&mut laid_out, pool));
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        Ok(ObjectSpec {
+            length: length.ok_or_else(|| self.problem("it is too large, or a block is above 4 GiB"))?,
+            item_count: plan.depth,
+            parameters: [
+                Parameter("subscribers", plan.subscribers),
+                Parameter("publishers", plan.publishers),
+                Parameter("history", number(plan.history)),
+                Parameter("inline bytes", number(plan.inline)),
+            ],
+            ..self.any(name)
+        })
+    }
+
+    /// For one whatever its options.
+    fn any<'a>(&'a self, name: &'a str) -> ObjectSpec<'a> {
+        ObjectSpec {
+            name,
+            kind: ObjectKind::Topic,
+            length: 0,
+            fingerprint: self.fingerprint,
+            type_name: &self.type_name,
+            item_size: self.item_size(),
+            item_count: 0,
+            parameters: crate::region::NO_PARAMETERS,
         }
     }
 }
@@ -56,31 +97,12 @@ impl Shared {
     pub(super) fn make(
         region: &Region,
         name: &str,
-        kind: Kind<'_>,
+        kind: &Kind,
         options: &Options,
         how: How,
     ) -> Result<Arc<Self>, ObjectError> {
-        let problem = |problem| ObjectError::InvalidSize { count: 0, size: kind.item_size(), problem };
-        let plan = options.plan(kind.content).map_err(problem)?;
-        let mut laid_out = plan.classes.clone();
-        let pool = pool_offset(plan.subscribers.into(), plan.depth, plan.history, plan.inline);
-        let length = pool.and_then(|pool| lay_out(&mut laid_out, pool));
-        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let spec = ObjectSpec {
-            name,
-            kind: ObjectKind::Topic,
-            length: length.ok_or_else(|| problem("it is too large, or a block is above 4 GiB"))?,
-            fingerprint: kind.fingerprint,
-            type_name: kind.type_name,
-            item_size: kind.item_size(),
-            item_count: plan.depth,
-            parameters: [
-                Parameter("subscribers", plan.subscribers),
-                Parameter("publishers", plan.publishers),
-                Parameter("history", number(plan.history)),
-                Parameter("inline bytes", number(plan.inline)),
-            ],
-        };
+        let plan = kind.plan(options)?;
+        let spec = kind.spec(name, &plan)?;
         let initialise = |memory: &Memory, object: &Object| initialise(memory, object, &plan);
         let object = match how {
             How::OpenOrCreate => region.inner.open_or_create_object(&spec, initialise)?,
@@ -91,18 +113,13 @@ impl Shared {
         Ok(shared)
     }
 
-    pub(super) fn open(region: &Region, name: &str, kind: Kind<'_>) -> Result<Arc<Self>, ObjectError> {
-        let any = ObjectSpec {
-            name,
-            kind: ObjectKind::Topic,
-            length: 0,
-            fingerprint: kind.fingerprint,
-            type_name: kind.type_name,
-            item_size: kind.item_size(),
-            item_count: 0,
-            parameters: crate::region::NO_PARAMETERS,
-        };
-        let object = region.inner.open_object(&any)?;
+    pub(super) fn named(name: &str, kind: &Kind, options: &Options) -> Result<Arc<Self>, NamedError> {
+        let region = region_of_its_own(&kind.spec(name, &kind.plan(options)?)?)?;
+        Ok(Self::make(&region, name, kind, options, How::OpenOrCreate)?)
+    }
+
+    pub(super) fn open(region: &Region, name: &str, kind: &Kind) -> Result<Arc<Self>, ObjectError> {
+        let object = region.inner.open_object(&kind.any(name))?;
         Self::at(region, object)
     }
 

@@ -6,7 +6,7 @@ use crate::Region;
 use crate::atomic::Ordering;
 use crate::inspect::{Counts, EndState, RoleState, SharedState, role_state};
 use crate::layout::topic::COUNTERS;
-use crate::region::{ObjectInfo, ObjectKind};
+use crate::region::Object;
 use crate::ring::counters::Counters;
 use crate::ring::topic::{Backing, Head, bits, everybody, pool, subscriptions};
 
@@ -40,7 +40,8 @@ struct Progress {
 
 fn progress(mapped: &Mapped, index: usize) -> Progress {
     let published = mapped.head(Head::Published).load(Ordering::Relaxed);
-    let tail = mapped.tail(index).load(Ordering::Relaxed);
+    let dropping = mapped.head(Head::Dropping).load(Ordering::Relaxed) & 1 << index != 0;
+    let tail = if dropping { mapped.tail(index).load(Ordering::Relaxed) } else { published };
     let queued = tail.wrapping_sub(mapped.cursor(index).load(Ordering::Relaxed) >> 1).min(mapped.depth());
     // Since the subscription exists, not its present subscriber.
     let evicted = mapped.evicted(index).load(Ordering::Relaxed);
@@ -56,17 +57,9 @@ fn progress(mapped: &Mapped, index: usize) -> Progress {
 }
 
 /// `None` when it is damaged.
-pub(crate) fn state(region: &Region, object: &ObjectInfo) -> Option<SharedState> {
+pub(crate) fn state(region: &Region, object: &Object) -> Option<SharedState> {
     let memory = &region.inner.memory;
-    let object = crate::region::Object {
-        kind: ObjectKind::Topic,
-        offset: object.offset,
-        length: object.length,
-        item_size: object.item_size,
-        item_count: object.item_count,
-        parameters: object.parameters,
-    };
-    let mapped = Mapped::new(memory, &object)?;
+    let mapped = Mapped::new(memory, object)?;
     let role = |role: &'static str, word: u32| EndState { role, state: role_state(region, word) };
     let publishers = mapped.members();
     let publishers = publishers.words.iter().map(|word| role("publisher", word.load(Ordering::Relaxed)));

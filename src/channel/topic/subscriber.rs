@@ -199,7 +199,7 @@ impl RawSubscriber {
         let shared = &self.common.shared;
         // SAFETY: as in `ready`; copied, since this is a loop.
         let taking = unsafe { *self.taking.get() };
-        let entry = shared.mapped.entry_address(taking.index, taking.position());
+        let entry = shared.mapped.entry_address(taking.entries, taking.position());
         let two_lines = shared.mapped.inline > 40;
         for _ in 0..FIRST_LOOKS {
             if two_lines {

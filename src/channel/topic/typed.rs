@@ -1,145 +1,20 @@
-//! Topics of one type.
+//! What only topics of one type have: values that are copied in and out.
 
-// The claim comes back in the error.
+// The value comes back in the error.
 #![allow(clippy::result_large_err)]
 // The compiler thinks these too large to inline; out of line they cost copies of the message.
 #![allow(clippy::inline_always)]
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::error::{
-    JoinError, LoanError, PublishError, ReceiveError, TryLoanError, TryPublishError, TryReceiveError,
-};
-use super::options::{Content, Options};
-use super::publisher::{NotYet, Place, RawClaim, RawPublisher, SHORT, not_at_once, not_in_time};
-use super::shared::{How, Kind, Shared};
-use super::subscriber::{Got, RawLoan, RawSubscriber, Words};
-use super::{Policy, state};
-use crate::Region;
-use crate::atomic::AtomicU32;
-use crate::inspect::Counts;
-use crate::layout::topic::MAX_ALIGN;
+use super::ends::{Claim, Publisher, Subscriber};
+use super::error::{LoanError, PublishError, ReceiveError, TryLoanError, TryPublishError, TryReceiveError};
+use super::publisher::{NotYet, Place, SHORT, not_at_once, not_in_time};
+use super::subscriber::{Got, Words};
 use crate::payload::Payload;
-use crate::region::ObjectError;
-use crate::sync::wait::Wait;
-use crate::sync::waitable::{Bed, Waitable, private::Sealed};
-
-/// A topic of messages of type `T`: each goes to every subscriber. See the [module](super).
-pub struct Topic<T> {
-    shared: Arc<Shared>,
-    _payload: PhantomData<fn() -> T>,
-}
-
-impl<T: Payload> Topic<T> {
-    /// The topic of that name in `region`, made where there is none, with room for `depth` messages in each
-    /// subscription and the other [`Options`] as they are by default.
-    ///
-    /// # Errors
-    /// See [`ObjectError`].
-    pub fn open_or_create(region: &Region, name: &str, depth: usize) -> Result<Self, ObjectError> {
-        Self::open_or_create_with(region, name, &Options::new(depth))
-    }
-
-    /// The same with other options, which those of one that is there must equal.
-    ///
-    /// # Errors
-    /// See [`ObjectError`]: what differs is named, with both values.
-    pub fn open_or_create_with(region: &Region, name: &str, options: &Options) -> Result<Self, ObjectError> {
-        Self::make(region, name, options, How::OpenOrCreate)
-    }
-
-    /// A new topic; there must be none of that name.
-    ///
-    /// # Errors
-    /// See [`ObjectError`].
-    pub fn create(region: &Region, name: &str, options: &Options) -> Result<Self, ObjectError> {
-        Self::make(region, name, options, How::Create)
-    }
-
-    /// The topic of that name, which must be there, whatever its options.
-    ///
-    /// # Errors
-    /// See [`ObjectError`].
-    pub fn open(region: &Region, name: &str) -> Result<Self, ObjectError> {
-        let type_name = T::SCHEMA.to_string();
-        Ok(Self { shared: Shared::open(region, name, Self::kind(&type_name))?, _payload: PhantomData })
-    }
-
-    fn make(region: &Region, name: &str, options: &Options, how: How) -> Result<Self, ObjectError> {
-        if align_of::<T>() > MAX_ALIGN {
-            let problem = "its alignment is above 64";
-            return Err(ObjectError::InvalidSize { count: 1, size: size_of::<T>() as u64, problem });
-        }
-        let type_name = T::SCHEMA.to_string();
-        let shared = Shared::make(region, name, Self::kind(&type_name), options, how)?;
-        Ok(Self { shared, _payload: PhantomData })
-    }
-
-    fn kind(type_name: &str) -> Kind<'_> {
-        let content = Content::Typed { size: size_of::<T>(), align: align_of::<T>() };
-        Kind { fingerprint: T::FINGERPRINT, type_name, content }
-    }
-
-    /// Becomes a publisher.
-    ///
-    /// # Errors
-    /// See [`JoinError`].
-    pub fn publisher(&self) -> Result<Publisher<T>, JoinError> {
-        Ok(Publisher { raw: RawPublisher::new(&self.shared)?, _payload: PhantomData })
-    }
-
-    /// Becomes a subscriber for which publishers wait when it is slow ([`Policy::Lossless`]), and which first gets
-    /// what the history keeps.
-    ///
-    /// # Errors
-    /// See [`JoinError`].
-    pub fn subscriber(&self) -> Result<Subscriber<T>, JoinError> {
-        self.subscriber_with(Policy::Lossless, usize::MAX)
-    }
-
-    /// Becomes a subscriber that is treated as `policy` says, and first gets up to `replay` messages of the history
-    /// (never more than the depth).
-    ///
-    /// # Errors
-    /// See [`JoinError`].
-    pub fn subscriber_with(&self, policy: Policy, replay: usize) -> Result<Subscriber<T>, JoinError> {
-        Ok(Subscriber {
-            raw: RawSubscriber::new(&self.shared, policy, replay as u64)?,
-            _payload: PhantomData,
-        })
-    }
-
-    /// What it counted.
-    pub fn counts(&self) -> Counts {
-        state::counts(&self.shared)
-    }
-}
-
-impl<T> fmt::Debug for Topic<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Topic").finish_non_exhaustive()
-    }
-}
-
-/// The publishing end of a [`Topic`].
-pub struct Publisher<T: Payload> {
-    raw: RawPublisher,
-    _payload: PhantomData<fn() -> T>,
-}
 
 impl<T: Payload> Publisher<T> {
-    /// How this end waits for room, or for a block (default: [`Wait::Park`]).
-    #[must_use]
-    pub fn wait_strategy(mut self, wait: Wait) -> Self {
-        self.raw.wait = wait;
-        self
-    }
-
     /// Publishes a copy of `value`, waiting for room with every lossless subscriber as long as it takes.
     ///
     /// # Errors
@@ -229,7 +104,7 @@ impl<T: Payload> Publisher<T> {
     #[inline]
     fn loan_until(&mut self, deadline: Option<Instant>) -> Result<Claim<'_, T>, LoanError> {
         let place = self.raw.place_until(size_of::<T>(), deadline)?;
-        Ok(Claim { raw: RawClaim::new(&mut self.raw, place, size_of::<T>()), _payload: PhantomData })
+        Ok(self.lend(place, size_of::<T>()))
     }
 
     /// The same, if a block is free.
@@ -238,18 +113,7 @@ impl<T: Payload> Publisher<T> {
     /// See [`TryLoanError`].
     pub fn try_loan(&mut self) -> Result<Claim<'_, T>, TryLoanError> {
         let place = self.raw.place(size_of::<T>())?;
-        Ok(Claim { raw: RawClaim::new(&mut self.raw, place, size_of::<T>()), _payload: PhantomData })
-    }
-
-    /// How many subscribers there are.
-    pub fn subscribers(&self) -> usize {
-        state::subscribers(self.raw.shared())
-    }
-}
-
-impl<T: Payload> fmt::Debug for Publisher<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publisher").finish_non_exhaustive()
+        Ok(self.lend(place, size_of::<T>()))
     }
 }
 
@@ -289,136 +153,12 @@ impl Short {
 
 #[inline]
 fn write<T: Payload>(place: Place, value: T) {
-    // SAFETY: the place is for `size_of::<T>()` bytes, and this publisher's alone until it is published. A block's
-    // payload is aligned by 64; a short one by 8, which only types of no greater alignment have (see
-    // `Options::plan`).
+    // SAFETY: the place is for `size_of::<T>()` bytes, and this publisher's alone until it is published; aligned as in
+    // `Claim::deref`.
     unsafe { place.payload.cast::<T>().write(value) };
 }
 
-/// A message that is being written in place. Nothing is published unless it is [published](Self::publish).
-#[must_use = "a claim that is dropped publishes nothing"]
-pub struct Claim<'a, T: Payload> {
-    raw: RawClaim<'a>,
-    _payload: PhantomData<fn() -> T>,
-}
-
-impl<T: Payload> Claim<'_, T> {
-    /// Publishes it, waiting for room with every lossless subscriber as long as it takes.
-    ///
-    /// # Errors
-    /// [`PublishError::Access`]: the claim is given up.
-    #[inline]
-    pub fn publish(mut self) -> Result<(), PublishError<()>> {
-        self.raw.publish(None)
-    }
-
-    /// The same, waiting at most `time`.
-    ///
-    /// # Errors
-    /// See [`PublishError`]; it gives the claim back.
-    pub fn publish_timeout(mut self, time: Duration) -> Result<(), PublishError<Self>> {
-        match self.raw.publish(Instant::now().checked_add(time)) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(super::with_claim(error, self)),
-        }
-    }
-
-    /// Publishes it if every lossless subscriber has room for it.
-    ///
-    /// # Errors
-    /// See [`TryPublishError`]; it gives the claim back.
-    pub fn try_publish(mut self) -> Result<(), TryPublishError<Self>> {
-        match self.raw.try_publish() {
-            Ok(()) => Ok(()),
-            Err(error) => Err(super::with_claim_at_once(error, self)),
-        }
-    }
-}
-
-impl<T: Payload> Deref for Claim<'_, T> {
-    type Target = T;
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the claim has the place to itself until it is published; size and alignment as in `write`; every
-        // bit pattern is a `T`.
-        unsafe { &*self.raw.pointer().cast::<T>() }
-    }
-}
-
-impl<T: Payload> DerefMut for Claim<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`, and `&mut self` makes it exclusive within the process.
-        unsafe { &mut *self.raw.pointer_mut().cast::<T>() }
-    }
-}
-
-impl<T: Payload> fmt::Debug for Claim<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claim").finish_non_exhaustive()
-    }
-}
-
-/// The receiving end of a [`Topic`].
-pub struct Subscriber<T: Payload> {
-    raw: RawSubscriber,
-    _payload: PhantomData<fn() -> T>,
-}
-
 impl<T: Payload> Subscriber<T> {
-    /// How this end waits for a message (default: [`Wait::Park`]).
-    #[must_use]
-    pub fn wait_strategy(mut self, wait: Wait) -> Self {
-        self.raw.wait = wait;
-        self
-    }
-
-    /// Whether there is nothing to be received.
-    pub fn is_empty(&self) -> bool {
-        !self.raw.ready()
-    }
-
-    /// The next message, waiting for it as long as it takes. Several can be held at once, up to
-    /// [`Options::loans`], and dropped in any order.
-    ///
-    /// # Errors
-    /// See [`ReceiveError`]: all that was published is received before it is said that the publishers are gone.
-    #[inline]
-    pub fn receive(&self) -> Result<Loan<'_, T>, ReceiveError> {
-        self.receive_until(None)
-    }
-
-    /// The same, waiting at most `time`.
-    ///
-    /// # Errors
-    /// See [`ReceiveError`].
-    pub fn receive_timeout(&self, time: Duration) -> Result<Loan<'_, T>, ReceiveError> {
-        self.receive_until(Instant::now().checked_add(time))
-    }
-
-    #[inline]
-    fn receive_until(&self, deadline: Option<Instant>) -> Result<Loan<'_, T>, ReceiveError> {
-        let mut words = MaybeUninit::uninit();
-        let got = self.raw.take(&mut words, Some(size_of::<T>()), deadline)?;
-        Ok(self.lend(got, words))
-    }
-
-    /// The next message, if there is one.
-    ///
-    /// # Errors
-    /// See [`TryReceiveError`].
-    #[inline]
-    pub fn try_receive(&self) -> Result<Loan<'_, T>, TryReceiveError> {
-        let mut words = MaybeUninit::uninit();
-        let got = self.raw.try_take(&mut words, Some(size_of::<T>()))?;
-        Ok(self.lend(got, words))
-    }
-
-    #[inline(always)]
-    fn lend(&self, got: Got, words: Words) -> Loan<'_, T> {
-        Loan { raw: RawLoan::new(self.raw.common(), got, words), _payload: PhantomData }
-    }
-
     /// Copies the next message out, waiting for it as long as it takes.
     ///
     /// # Errors
@@ -460,64 +200,5 @@ impl<T: Payload> Subscriber<T> {
         let value = unsafe { from.cast::<T>().read() };
         common.give_back(got.taken);
         value
-    }
-}
-
-impl<T: Payload> fmt::Debug for Subscriber<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscriber").finish_non_exhaustive()
-    }
-}
-
-/// A message that was received. Dropping it gives its block back; a short one was copied and holds none.
-pub struct Loan<'a, T: Payload> {
-    raw: RawLoan<'a>,
-    _payload: PhantomData<fn() -> T>,
-}
-
-impl<T: Payload> Loan<'_, T> {
-    /// Its number: how many messages were published before it.
-    pub fn number(&self) -> u64 {
-        self.raw.number()
-    }
-
-    /// How many messages this subscriber missed between the one before and this one: exactly.
-    pub fn missed(&self) -> u64 {
-        self.raw.missed()
-    }
-}
-
-impl<T: Payload> Deref for Loan<'_, T> {
-    type Target = T;
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: a short message is a copy within the loan, aligned by 8 as such types are. A block bears this
-        // subscriber's bit, so nobody writes to it before the loan ends; `take` saw that it has the right
-        // length, and every bit pattern is a `T`.
-        unsafe { &*self.raw.pointer().cast::<T>() }
-    }
-}
-
-impl<T: Payload + fmt::Debug> fmt::Debug for Loan<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&**self, f)
-    }
-}
-
-impl<T: Payload> Sealed for Subscriber<T> {}
-
-impl<T: Payload> Waitable for Subscriber<T> {
-    fn is_ready(&self) -> bool {
-        self.raw.would_say()
-    }
-
-    fn examine(&self) {
-        self.raw.common().shared.examine();
-    }
-
-    fn bed(&self) -> Bed<'_> {
-        let shared = &self.raw.common().shared;
-        let event: &AtomicU32 = shared.mapped.subscribers_event().0;
-        Bed { inner: &shared.inner, event }
     }
 }

@@ -13,11 +13,11 @@ use crate::sync::model::{Plain, check, check_kills};
 use crate::sync::platform::Platform;
 use crate::sync::wait::Wait;
 
-struct Slot {
-    ticket: AtomicU64,
-    word: AtomicU64,
-    request: Plain,
-    response: Plain,
+pub(super) struct Slot {
+    pub(super) ticket: AtomicU64,
+    pub(super) word: AtomicU64,
+    pub(super) request: Plain,
+    pub(super) response: Plain,
 }
 
 impl Slot {
@@ -30,12 +30,12 @@ impl Slot {
         })
     }
 
-    fn call(&self) -> Call<'_> {
+    pub(super) fn call(&self) -> Call<'_> {
         Call { ticket: &self.ticket, word: &self.word }
     }
 
     /// Looks once for a call, new or given back.
-    fn take(&self, server: u64) -> Option<Taken> {
+    pub(super) fn take(&self, server: u64) -> Option<Taken> {
         let ticket = self.call().ticket();
         if ticket.0 == 0 {
             return None;
@@ -154,20 +154,20 @@ fn loom_calls_cancelled_then_called_again() {
 // Crashes
 
 /// What processes of a service share besides a slot: where servers and the client sleep.
-struct World {
-    slot: Arc<Slot>,
-    servers_event: AtomicU32,
-    lane_event: AtomicU32,
+pub(super) struct World {
+    pub(super) slot: Arc<Slot>,
+    pub(super) servers_event: AtomicU32,
+    pub(super) lane_event: AtomicU32,
     attempts: u32,
 }
 
 impl World {
-    fn new(attempts: u32) -> Arc<Self> {
+    pub(super) fn new(attempts: u32) -> Arc<Self> {
         let event = || AtomicU32::new(0);
         Arc::new(Self { slot: Slot::new(), servers_event: event(), lane_event: event(), attempts })
     }
 
-    fn post(&self, process: &Process, number: u64) -> Word {
+    pub(super) fn post(&self, process: &Process, number: u64) -> Word {
         let word = self.slot.call().available().expect("nobody has it");
         self.slot.request.write(number);
         self.slot.call().post(word);
@@ -175,13 +175,13 @@ impl World {
         word
     }
 
-    fn answer(&self, process: &Process, taken: Taken) {
+    pub(super) fn answer(&self, process: &Process, taken: Taken) {
         self.slot.answer(taken);
         EventCount(&self.lane_event).notify(process);
     }
 
     /// Calls first; then everybody is told, whether or not there was one: as the sweep of a service has it.
-    fn sweep_server(&self, process: &Process, dead: u64) {
+    pub(super) fn sweep_server(&self, process: &Process, dead: u64) {
         let _ = self.slot.call().sweep_server(dead, self.attempts);
         for event in [&self.servers_event, &self.lane_event] {
             event.fetch_add(2, Ordering::Release);

@@ -1,16 +1,19 @@
-//! Entering a message into the subscriptions, and finishing what a dead publisher began. All under the turn.
+//! Entering a message into log and queues, and finishing what a dead publisher began. All under the turn.
 //!
 //! ```text
-//!   publish:  room everywhere? ─► note ─► bits of the block ─► history ─► each: (evict) entry, stamp ─► tail
-//!             ─► published + 1: the note is done ─► the block has no publisher any more
-//!   recover:  an eviction half-way? ─► a note not done? ─► history and entries that have it not ─► as above
+//!   publish:  room everywhere? ─► note ─► bits of the block ─► (evict) ─► log entry, stamp ─► queues
+//!             ─► out of the history ─► published + 1: the note is done ─► the block has no publisher any more
+//!   recover:  an eviction half-way? ─► a note not done? ─► log entry, unless it is stamped ─► as above
 //! ```
 //!
-//! * What a subscription got last, and whether that is this message, stands in its entries: they stay until the
-//!   next message, for which the turn is needed.
+//! * *The stamp in the log* publishes a message: those that follow the log have it with that, all at once. However
+//!   many they are, it is one entry.
+//! * Who loses the newest has a *queue* of its own: the log goes on over what it has not taken yet. What its queue got
+//!   last, and whether that is this message, stands in the queue's entries: they stay until the next message,
+//!   for which the turn is needed.
 //! * A *block* names its publisher until the note is done: so long nobody else can have claimed it.
-//! * A *short payload* stands in the dead process and in the entries that it reached; recovery copies it from
-//!   any of them. Did it reach none, the message was not published.
+//! * A *short payload* stands in the dead process until its entry in the log is stamped; without that the message
+//!   was not published.
 //! * An *eviction* moves the subscriber's cursor by compare-and-swap, flipping its parity, then gives the block
 //!   back, then counts. Parity and count differ: half-way. The subscriber keeps the parity when it moves the
 //!   cursor itself, so that it can be told who did.
@@ -44,16 +47,20 @@ pub(crate) struct Delivered {
 /// What a publisher remembers between two messages.
 #[derive(Debug)]
 pub(crate) struct Delivering {
-    /// How far each subscriber was seen to have come: never more than it has.
+    /// The number of the first message for which those that follow the log must be looked at again.
+    room_until: u64,
+    /// The value of `joins` for which that holds: whoever comes may be behind.
+    joins: u64,
+    /// How far each queue's subscriber was seen to have come: never more than it has.
     seen: [u64; 64],
 }
 
 impl Delivering {
     pub(crate) fn new() -> Self {
-        Self { seen: [0; 64] }
+        Self { room_until: 0, joins: 0, seen: [0; 64] }
     }
 
-    /// Enters a message into all subscriptions. `inline` is its payload unless that is in a block, which
+    /// Enters a message for all subscriptions. `inline` is its payload unless that is in a block, which
     /// must be one that `me` claimed.
     #[inline(always)]
     pub(crate) fn publish(
@@ -64,60 +71,78 @@ impl Delivering {
     ) -> Result<Delivered, NoRoom> {
         // Relaxed, here and below, wherever a word is changed under the turn only: ordered by that.
         let relaxed = |word| backing.head(word).load(Ordering::Relaxed);
-        let mut receivers = relaxed(Head::Live) & everybody(backing);
+        let live = relaxed(Head::Live) & everybody(backing);
+        let dropping = live & relaxed(Head::Dropping);
+        let number = relaxed(Head::Published);
+        let (mut evicting, mut refusing) = (0, 0);
+        if number >= self.room_until || relaxed(Head::Joins) != self.joins {
+            evicting = self.look(backing, live & !dropping, number)?;
+        }
+        if dropping != 0 {
+            refusing = self.look_at_queues(backing, dropping)?;
+        }
+        backing.will_write(Entries::Log, number);
+        note(backing, number, descriptor);
+        if let Some(holders) = descriptor.block.and_then(|block| backing.holders(block)) {
+            // Relaxed: seen by others through the stamps.
+            holders.store(live & !refusing, Ordering::Relaxed);
+        }
+        for subscription in bits(evicting) {
+            if !evict(backing, subscription, number) {
+                evicting &= !(1 << subscription);
+            }
+        }
+        enter(backing, Entries::Log, number, number, descriptor, inline);
+        for subscription in bits(dropping & !refusing) {
+            put(backing, subscription, number, descriptor, inline);
+        }
+        done(backing, number, descriptor);
+        Ok(Delivered { lost: evicting | refusing })
+    }
+
+    /// How far those that follow the log have come: which of them must lose their oldest, or one that must not.
+    #[cold]
+    fn look(&mut self, backing: &impl Backing, followers: u64, number: u64) -> Result<u64, NoRoom> {
+        let overwriting = backing.head(Head::Overwriting).load(Ordering::Relaxed);
+        let (mut full, mut until) = (0, number.wrapping_add(backing.depth()));
+        self.room_until = 0;
+        for subscription in bits(followers) {
+            // Acquire: pairs with the Release in `Taking::take`: it has read what will be overwritten.
+            let cursor = backing.cursor(subscription).load(Ordering::Acquire);
+            let queued = number.wrapping_sub(cursor >> 1);
+            if queued > backing.depth() {
+                return Err(NoRoom::Corrupt);
+            }
+            if queued == backing.depth() {
+                if overwriting & 1 << subscription == 0 {
+                    return Err(NoRoom::Full { subscription, cursor });
+                }
+                full |= 1 << subscription;
+            }
+            until = until.min((cursor >> 1).wrapping_add(backing.depth()));
+        }
+        (self.room_until, self.joins) = (until, backing.head(Head::Joins).load(Ordering::Relaxed));
+        Ok(full)
+    }
+
+    /// Which of those that have a queue have no room in it.
+    #[cold]
+    fn look_at_queues(&mut self, backing: &impl Backing, dropping: u64) -> Result<u64, NoRoom> {
         let mut full = 0;
-        for subscription in bits(receivers) {
+        for subscription in bits(dropping) {
             let tail = backing.tail(subscription).load(Ordering::Relaxed);
             if tail.wrapping_sub(self.seen[subscription]) < backing.depth() {
                 continue;
             }
-            let Some(cursor) = self.look(backing, subscription, tail)? else { continue };
-            let bit = 1 << subscription;
-            if relaxed(Head::Dropping) & bit != 0 {
-                receivers &= !bit;
-                full |= bit;
-            } else if relaxed(Head::Overwriting) & bit != 0 {
-                full |= bit;
-            } else {
-                return Err(NoRoom::Full { subscription, cursor });
+            // Acquire: as in `look`.
+            self.seen[subscription] = backing.cursor(subscription).load(Ordering::Acquire) >> 1;
+            let queued = tail.wrapping_sub(self.seen[subscription]);
+            if queued > backing.depth() {
+                return Err(NoRoom::Corrupt);
             }
+            full |= u64::from(queued == backing.depth()) << subscription;
         }
-        let number = relaxed(Head::Published);
-        note(backing, number, descriptor);
-        if let Some(holders) = descriptor.block.and_then(|block| backing.holders(block)) {
-            // Relaxed: seen by others through the stamps.
-            holders.store(receivers, Ordering::Relaxed);
-        }
-        if backing.history() > 0 {
-            keep(backing, number, descriptor, inline);
-        }
-        for subscription in bits(receivers) {
-            let tail = backing.tail(subscription).load(Ordering::Relaxed);
-            if full & 1 << subscription != 0 && !evict(backing, subscription, tail) {
-                full &= !(1 << subscription);
-            }
-            put(backing, subscription, tail, number, descriptor, inline);
-        }
-        done(backing, number, descriptor);
-        Ok(Delivered { lost: full })
-    }
-
-    /// How far the subscriber has come: its cursor if there is no room, `None` if there is.
-    #[cold]
-    fn look(
-        &mut self,
-        backing: &impl Backing,
-        subscription: usize,
-        tail: u64,
-    ) -> Result<Option<u64>, NoRoom> {
-        // Acquire: pairs with the Release in `Taking::take`: it has read what will be overwritten.
-        let cursor = backing.cursor(subscription).load(Ordering::Acquire);
-        let queued = tail.wrapping_sub(cursor >> 1);
-        if queued > backing.depth() {
-            return Err(NoRoom::Corrupt);
-        }
-        self.seen[subscription] = cursor >> 1;
-        Ok((queued == backing.depth()).then_some(cursor))
+        Ok(full)
     }
 }
 
@@ -135,90 +160,94 @@ fn note(backing: &impl Backing, number: u64, descriptor: Descriptor) {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// The message is in all subscriptions.
-#[inline]
-fn done(backing: &impl Backing, number: u64, descriptor: Descriptor) {
-    let bytes = backing.head(Head::NoteBytes).load(Ordering::Relaxed);
-    // Release, both: a sweep that sees the message done sees it done in full.
-    backing.head(Head::Bytes).store(bytes, Ordering::Release);
-    backing.head(Head::Published).store(number.wrapping_add(1), Ordering::Release);
-    if let Some(publisher) = descriptor.block.and_then(|block| backing.publisher(block)) {
-        let kept = if backing.history() > 0 { KEPT } else { 0 };
-        // Release: pairs with the Acquire in `pool::claim`; payload and bits come before.
-        publisher.store(kept, Ordering::Release);
-    }
-}
-
-/// Writes an entry but for its stamp.
+/// Writes an entry and stamps it.
 #[inline(always)]
-fn write(entry: &[AtomicU64], number: u64, descriptor: Descriptor, inline: &[u64]) {
-    // Relaxed, all: the stamp that follows is stored with Release. One who evicts may write while the
+fn enter(
+    backing: &impl Backing,
+    entries: Entries,
+    position: u64,
+    number: u64,
+    descriptor: Descriptor,
+    inline: &[u64],
+) {
+    let entry = backing.entry(entries, position);
+    // Relaxed, all: the stamp that follows is stored with Release. One who evicted may write while the
     // subscriber reads: that one's compare-and-swap on the cursor then fails, and it forgets what it read.
     entry[DESCRIPTOR].store(descriptor.word(), Ordering::Relaxed);
     for (to, &word) in entry[INLINE..].iter().zip(inline) {
         to.store(word, Ordering::Relaxed);
     }
     entry[NUMBER].store(number.wrapping_add(1), Ordering::Relaxed);
+    // Release: pairs with the Acquire in `Taking::take`: entry, payload and the holder's bit come before.
+    entry[STAMP].store(position.wrapping_add(1), Ordering::Release);
 }
 
-/// Puts a message into a subscription that has room at `tail`.
-#[inline(always)]
-fn put(
-    backing: &impl Backing,
-    subscription: usize,
-    tail: u64,
-    number: u64,
-    descriptor: Descriptor,
-    inline: &[u64],
-) {
-    let entry = backing.entry(Entries::Of(subscription), tail);
-    write(entry, number, descriptor, inline);
-    // Release: pairs with the Acquire in `Taking::take`: entry, payload and the holder's bit come before.
-    entry[STAMP].store(tail.wrapping_add(1), Ordering::Release);
+/// Puts a message into a subscription's queue, which has room.
+#[cold]
+fn put(backing: &impl Backing, subscription: usize, number: u64, descriptor: Descriptor, inline: &[u64]) {
+    let tail = backing.tail(subscription).load(Ordering::Relaxed);
+    backing.will_write(Entries::Queue(subscription), tail);
+    enter(backing, Entries::Queue(subscription), tail, number, descriptor, inline);
     // Release: a sweep that sees the tail sees the entry.
     backing.tail(subscription).store(tail.wrapping_add(1), Ordering::Release);
 }
 
-/// Enters a message into the history, and lets go of the one whose place it takes.
+/// The message is in the log and in all queues.
 #[inline]
-fn keep(backing: &impl Backing, number: u64, descriptor: Descriptor, inline: &[u64]) {
-    let entry = backing.entry(Entries::History, number);
-    let old = Descriptor::from_word(entry[DESCRIPTOR].load(Ordering::Relaxed));
-    // Nothing stands there, should we die before all is written: see `join`. Release: before the block goes.
-    entry[NUMBER].store(0, Ordering::Release);
+fn done(backing: &impl Backing, number: u64, descriptor: Descriptor) {
+    let kept = if backing.history() > 0 { KEPT } else { 0 };
+    let publisher = descriptor.block.and_then(|block| backing.publisher(block));
+    if kept != 0 {
+        if let Some(publisher) = publisher {
+            // Relaxed, both: it names us, so nobody else writes it; it comes before `published`.
+            publisher.store(publisher.load(Ordering::Relaxed) | KEPT, Ordering::Relaxed);
+        }
+        if let Some(oldest) = number.checked_sub(backing.history()) {
+            let_go(backing, oldest);
+        }
+    }
+    let bytes = backing.head(Head::NoteBytes).load(Ordering::Relaxed);
+    // Release, both: a sweep that sees the message done sees it done in full.
+    backing.head(Head::Bytes).store(bytes, Ordering::Release);
+    backing.head(Head::Published).store(number.wrapping_add(1), Ordering::Release);
+    if let Some(publisher) = publisher {
+        // Release: pairs with the Acquire in `pool::claim`; payload and bits come before.
+        publisher.store(kept, Ordering::Release);
+    }
+}
+
+/// The history keeps a message no more.
+fn let_go(backing: &impl Backing, number: u64) {
+    let old = Descriptor::from_word(backing.entry(Entries::Log, number)[DESCRIPTOR].load(Ordering::Relaxed));
     if let Some(publisher) = old.block.and_then(|block| backing.publisher(block)) {
         // By compare-and-swap: done twice (by a sweep), it must not take the block from one who has claimed it
         // since. Release: pairs with the Acquire in `pool::claim`: passes on the payload's writing, which came
         // before by the turn.
         let _ = publisher.compare_exchange(KEPT, 0, Ordering::Release, Ordering::Relaxed);
     }
-    if let Some(publisher) = descriptor.block.and_then(|block| backing.publisher(block)) {
-        // Relaxed, both: it names us, so nobody else writes it.
-        publisher.store(publisher.load(Ordering::Relaxed) | KEPT, Ordering::Relaxed);
-    }
-    write(entry, number, descriptor, inline);
 }
 
-/// Takes the oldest message out of a full subscription, unless its subscriber is quicker; whether it did.
+/// Takes the oldest message away from a full subscription, unless its subscriber is quicker; whether it did.
 #[cold]
-fn evict(backing: &impl Backing, subscription: usize, tail: u64) -> bool {
-    let Some(oldest) = tail.checked_sub(backing.depth()) else { return false };
+fn evict(backing: &impl Backing, subscription: usize, number: u64) -> bool {
+    let Some(oldest) = number.checked_sub(backing.depth()) else { return false };
     let parity = backing.evicted(subscription).load(Ordering::Relaxed) & 1;
     let (from, to) = (oldest << 1 | parity, oldest.wrapping_add(1) << 1 | (parity ^ 1));
     // Acquire on failure: pairs with the Release in `Taking::take`: the subscriber has read what will be
-    // overwritten. Release on success: none needed; the subscriber that sees it looks at the next stamp.
+    // overwritten. Relaxed on success: the value is the one that was looked at with Acquire before; and the
+    // subscriber that sees ours looks at the next stamp.
     let swapped =
-        backing.cursor(subscription).compare_exchange(from, to, Ordering::Acquire, Ordering::Acquire).is_ok();
+        backing.cursor(subscription).compare_exchange(from, to, Ordering::Relaxed, Ordering::Acquire).is_ok();
     if swapped {
-        finish_eviction(backing, subscription, tail);
+        finish_eviction(backing, subscription, number);
     }
     swapped
 }
 
-/// The rest of an eviction for the entry that is to be at `tail`: gives the block back and counts.
-fn finish_eviction(backing: &impl Backing, subscription: usize, tail: u64) {
-    let old = backing.entry(Entries::Of(subscription), tail)[DESCRIPTOR].load(Ordering::Relaxed);
-    if let Some(block) = Descriptor::from_word(old).block {
+/// The rest of an eviction for message `number`: gives the oldest one's block back and counts.
+fn finish_eviction(backing: &impl Backing, subscription: usize, number: u64) {
+    let oldest = backing.entry(Entries::Log, number.wrapping_sub(backing.depth()));
+    if let Some(block) = Descriptor::from_word(oldest[DESCRIPTOR].load(Ordering::Relaxed)).block {
         pool::give_back(backing, block, subscription);
     }
     let evicted = backing.evicted(subscription).load(Ordering::Relaxed);
@@ -228,91 +257,89 @@ fn finish_eviction(backing: &impl Backing, subscription: usize, tail: u64) {
 
 /// Finishes what the dead holder of the turn had under way; it is still its turn.
 pub(crate) fn recover(backing: &impl Backing) {
+    let number = backing.head(Head::Published).load(Ordering::Relaxed);
     for subscription in 0..backing.subscribers() {
         // Acquire: the dead's last word; as in `look`.
         let cursor = backing.cursor(subscription).load(Ordering::Acquire);
         let evicted = backing.evicted(subscription).load(Ordering::Relaxed);
         if (cursor ^ evicted) & 1 != 0 {
-            finish_eviction(backing, subscription, backing.tail(subscription).load(Ordering::Relaxed));
+            finish_eviction(backing, subscription, number);
         }
     }
-    let number = backing.head(Head::Published).load(Ordering::Relaxed);
     // Acquire: pairs with the Release in `note`.
     if backing.head(Head::Note).load(Ordering::Acquire) != number.wrapping_add(1) {
         return;
     }
     let descriptor = Descriptor::from_word(backing.head(Head::NoteDescriptor).load(Ordering::Relaxed));
-    if descriptor.block.is_none() {
-        match reached(backing, number) {
-            Some(entry) => {
-                let inline: Vec<u64> =
-                    entry[INLINE..].iter().map(|word| word.load(Ordering::Relaxed)).collect();
-                complete(backing, number, descriptor, &inline);
-            }
-            // It reached nobody: never published.
-            None => backing.head(Head::Note).store(number, Ordering::Release),
+    let entry = backing.entry(Entries::Log, number);
+    if entry[STAMP].load(Ordering::Relaxed) != number.wrapping_add(1) {
+        if descriptor.block.is_none() {
+            // Never published.
+            backing.head(Head::Note).store(number, Ordering::Release);
+            return;
         }
-        return;
+        enter_block(backing, number, descriptor);
     }
-    complete(backing, number, descriptor, &[]);
+    let inline: Vec<u64> = match descriptor.block {
+        Some(_) => Vec::new(),
+        None => entry[INLINE..].iter().map(|word| word.load(Ordering::Relaxed)).collect(),
+    };
+    complete_queues(backing, number, descriptor, &inline);
+    done(backing, number, descriptor);
 }
 
-/// An entry in which message `number` stands.
-fn reached(backing: &impl Backing, number: u64) -> Option<&[AtomicU64]> {
-    if backing.history() > 0 {
-        let entry = backing.entry(Entries::History, number);
-        if entry[NUMBER].load(Ordering::Relaxed) == number.wrapping_add(1) {
-            return Some(entry);
-        }
-    }
-    let live = backing.head(Head::Live).load(Ordering::Relaxed) & everybody(backing);
-    bits(live).find_map(|subscription| entry_of(backing, subscription, number))
-}
-
-/// The entry in which `subscription` got message `number`, if it did; its tail is brought up.
-fn entry_of(backing: &impl Backing, subscription: usize, number: u64) -> Option<&[AtomicU64]> {
-    let mut tail = backing.tail(subscription).load(Ordering::Relaxed);
-    if backing.entry(Entries::Of(subscription), tail)[STAMP].load(Ordering::Relaxed) == tail.wrapping_add(1) {
-        // Killed between the two stores of `put`.
-        tail = tail.wrapping_add(1);
-        backing.tail(subscription).store(tail, Ordering::Release);
-    }
-    let entry = backing.entry(Entries::Of(subscription), tail.checked_sub(1)?);
-    (entry[STAMP].load(Ordering::Relaxed) == tail
-        && entry[NUMBER].load(Ordering::Relaxed) == number.wrapping_add(1))
-    .then_some(entry)
-}
-
-/// Enters a message wherever it is not yet.
-fn complete(backing: &impl Backing, number: u64, descriptor: Descriptor, inline: &[u64]) {
-    if backing.history() > 0 {
-        let entry = backing.entry(Entries::History, number);
-        if entry[NUMBER].load(Ordering::Relaxed) != number.wrapping_add(1) {
-            keep(backing, number, descriptor, inline);
-        }
-    }
+/// Enters a message that nobody has seen yet into the log. Its payload is complete.
+fn enter_block(backing: &impl Backing, number: u64, descriptor: Descriptor) {
     let relaxed = |word| backing.head(word).load(Ordering::Relaxed);
-    for subscription in bits(relaxed(Head::Live) & everybody(backing)) {
-        if entry_of(backing, subscription, number).is_some() {
+    let followers = relaxed(Head::Live) & everybody(backing) & !relaxed(Head::Dropping);
+    if let Some(holders) = descriptor.block.and_then(|block| backing.holders(block)) {
+        // Relaxed: seen through the stamp. Those with a queue follow with their entries.
+        holders.store(followers, Ordering::Relaxed);
+    }
+    for subscription in bits(followers & relaxed(Head::Overwriting)) {
+        // Acquire: as in `look`. The lossless had room before the note, and have it still.
+        let cursor = backing.cursor(subscription).load(Ordering::Acquire);
+        if number.wrapping_sub(cursor >> 1) >= backing.depth() {
+            evict(backing, subscription, number);
+        }
+    }
+    backing.will_write(Entries::Log, number);
+    enter(backing, Entries::Log, number, number, descriptor, &[]);
+}
+
+/// Puts a message into all queues that have room for it and have it not yet.
+fn complete_queues(backing: &impl Backing, number: u64, descriptor: Descriptor, inline: &[u64]) {
+    let relaxed = |word| backing.head(word).load(Ordering::Relaxed);
+    for subscription in bits(relaxed(Head::Live) & everybody(backing) & relaxed(Head::Dropping)) {
+        if has(backing, subscription, number) {
             continue;
         }
         let tail = backing.tail(subscription).load(Ordering::Relaxed);
         // Acquire: as in `look`.
         let queued = tail.wrapping_sub(backing.cursor(subscription).load(Ordering::Acquire) >> 1);
-        let bit = 1 << subscription;
         let holders = descriptor.block.and_then(|block| backing.holders(block));
         if queued >= backing.depth() {
-            if relaxed(Head::Overwriting) & bit == 0 {
-                // One that goes without it: the lossless had room before the note, and have it still.
-                continue;
-            }
-            evict(backing, subscription, tail);
+            // It goes without; the dead has not set its bit, for it had no room then either.
+            continue;
         }
         if let Some(holders) = holders {
             // Relaxed: seen through the stamp.
-            holders.fetch_or(bit, Ordering::Relaxed);
+            holders.fetch_or(1 << subscription, Ordering::Relaxed);
         }
-        put(backing, subscription, tail, number, descriptor, inline);
+        put(backing, subscription, number, descriptor, inline);
     }
-    done(backing, number, descriptor);
+}
+
+/// Whether message `number` is the last one in a subscription's queue, whose tail is brought up.
+fn has(backing: &impl Backing, subscription: usize, number: u64) -> bool {
+    let mut tail = backing.tail(subscription).load(Ordering::Relaxed);
+    let entry = |position| backing.entry(Entries::Queue(subscription), position);
+    if entry(tail)[STAMP].load(Ordering::Relaxed) == tail.wrapping_add(1) {
+        // Killed between stamp and tail.
+        tail = tail.wrapping_add(1);
+        backing.tail(subscription).store(tail, Ordering::Release);
+    }
+    let last: &[AtomicU64] = entry(tail.wrapping_sub(1));
+    last[STAMP].load(Ordering::Relaxed) == tail
+        && last[NUMBER].load(Ordering::Relaxed) == number.wrapping_add(1)
 }

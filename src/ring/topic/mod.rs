@@ -1,17 +1,25 @@
 //! The algorithms of a topic: each message to every subscriber, large payloads in shared blocks.
 //!
 //! ```text
-//!                      under the turn                     without it
-//!   publisher ─ loan ──► note ─ bits ─ history ─ entries ─► subscription 0: ▒▒▒░░ ──► take ─ read ─ give back
-//!     a block,           number m    (the last N)      ├──► subscription 3: ▒░░░░
-//!     by its own word                                  └──► subscription 7: ▒▒▒▒▒ (full: wait, drop, evict)
+//!                      under the turn            without it
+//!   publisher ─ loan ──► note ─ bits ─► log: ▒▒▒▒▒▒▒▒▒▒▒▒░░░░ ◄── message m at entry m, whoever follows
+//!     a block,           number m           ▲    ▲     ▲
+//!     by its own word                       │    │     └ cursor of subscription 0 ──► take ─ read ─ give back
+//!                                           │    └ cursor of subscription 3
+//!                                           └ cursor of 7: `depth` behind (wait for it, or evict)
+//!                        └─ a copy to each that drops the newest: queue 5: ▒▒▒▒ (full: it goes without)
 //! ```
 //!
 //! *The turn* is a word that names whoever changes what all share: a publisher for as long as it takes to
-//! enter a message into the subscriptions (not while it writes the payload, nor while it waits), a
-//! subscriber that comes. So every subscription has one writer at a time, all subscribers see all messages in
-//! the same order, and lossless publishing looks for room everywhere before it enters anything. Messages
-//! bear numbers; a subscriber that misses some sees a gap in them: an exact count.
+//! enter a message (not while it writes the payload, nor while it waits), a subscriber that comes. So the log
+//! has one writer at a time, all subscribers see all messages in the same order, and lossless publishing looks
+//! for room everywhere before it enters anything. Messages bear numbers; a subscriber that misses some sees
+//! a gap in them: an exact count.
+//!
+//! *The log* holds every message once, however many follow it: a publisher touches no line of a subscriber,
+//! but to look how far it has come, once in as many messages as there was room for. The history is its end. A
+//! subscriber that drops the newest cannot follow it, for what it has not taken must stay when the log goes
+//! on: it has a queue of its own.
 //!
 //! *A dead holder of the turn* is followed by a sweep, under the dead's own name: it finishes what the note
 //! says (`deliver::recover`), so that a message gets to all subscribers or to none. All steps can be done
@@ -22,7 +30,8 @@
 //! under the turn─► free`; cleaning clears its bit in every block.
 //!
 //! The bitmap of holders is that of the prototypes (`docs/prototypes.md`). The turn takes the place of their
-//! queue's slots with owners, after LMDB's single writer and iceoryx2's per-subscriber queues.
+//! queue's slots with owners, after LMDB's single writer; one log with a cursor for each reader is the LMAX
+//! Disruptor's.
 
 #![forbid(unsafe_code)]
 
@@ -45,13 +54,16 @@ pub(crate) enum Head {
     NoteBytes,
     Bytes,
     Unclean,
+    Joins,
 }
 
 /// Whose entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entries {
-    Of(usize),
-    History,
+    /// Of all: a message's position is its number.
+    Log,
+    /// Of one subscription that drops the newest.
+    Queue(usize),
 }
 
 /// Words of an entry; a short payload follows them.
@@ -73,14 +85,19 @@ pub(crate) trait Backing {
     fn first(&self, subscription: usize) -> &AtomicU64;
     fn evicted_before(&self, subscription: usize) -> &AtomicU64;
     fn cursor(&self, subscription: usize) -> &AtomicU64;
-    /// Entries of a subscription: a power of two, at least 2 (see `layout::topic::MIN_DEPTH`).
+    /// Entries of a queue, and the most that a subscription may be behind in the log: a power of two, at least 2 (see
+    /// `layout::topic::MIN_DEPTH`).
     fn depth(&self) -> u64;
-    /// Entries of the history: 0 or a power of two.
+    /// How many of the last messages are kept in the log, with their blocks. The log has more entries than that.
     fn history(&self) -> u64;
     /// The words of the entry that `position` falls on.
     fn entry(&self, of: Entries, position: u64) -> &[AtomicU64];
     /// A hint: the payload of a message in a block will be read soon.
     fn will_read(&self, _: Descriptor) {}
+    /// A hint: the entry will be taken next.
+    fn will_take(&self, _: Entries, _position: u64) {}
+    /// A hint: the entry will be written soon. By now it may be.
+    fn will_write(&self, _: Entries, _position: u64) {}
     /// How many size classes there are.
     fn classes(&self) -> usize;
     /// The numbers of a class's blocks, those included that are not committed.

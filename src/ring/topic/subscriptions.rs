@@ -42,48 +42,47 @@ pub(crate) fn join(backing: &impl Backing, me: Owner, policy: Policy, replay: u6
         // Relaxed, as all that follows: ordered by the turn.
         backing.head(word).store(if policy == of { others | bit } else { others }, Ordering::Relaxed);
     }
-    let start = backing.tail(index).load(Ordering::Relaxed);
-    empty(backing, index);
     let published = relaxed(Head::Published);
-    let replayed = replay.min(backing.history()).min(backing.depth()).min(published);
-    // One whose place a publisher was about to take when it died is gone.
-    let there = |number: &u64| {
-        backing.entry(Entries::History, *number)[NUMBER].load(Ordering::Relaxed) == number.wrapping_add(1)
-    };
-    let first = (published - replayed..published).find(there).unwrap_or(published);
-    for (ahead, number) in (first..published).enumerate() {
-        let old = backing.entry(Entries::History, number);
-        let descriptor = old[DESCRIPTOR].load(Ordering::Relaxed);
-        let block = Descriptor::from_word(descriptor).block;
-        if let Some(holders) = block.and_then(|block| backing.holders(block)) {
+    let first = published - replay.min(backing.history()).min(backing.depth()).min(published);
+    let queue = (policy == Policy::DropNewest).then_some(index);
+    let start = queue.map_or(first, |index| backing.tail(index).load(Ordering::Relaxed));
+    for (number, ahead) in (first..published).zip(0..) {
+        let old = backing.entry(Entries::Log, number);
+        let descriptor = Descriptor::from_word(old[DESCRIPTOR].load(Ordering::Relaxed));
+        if let Some(holders) = descriptor.block.and_then(|block| backing.holders(block)) {
             // Relaxed: the history keeps the block as long as we have the turn.
             holders.fetch_or(bit, Ordering::Relaxed);
         }
-        let position = start.wrapping_add(ahead as u64);
-        let entry = backing.entry(Entries::Of(index), position);
-        for (to, from) in entry[NUMBER..].iter().zip(&old[NUMBER..]) {
-            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        if let Some(index) = queue {
+            let position = start.wrapping_add(ahead);
+            backing.will_write(Entries::Queue(index), position);
+            let entry = backing.entry(Entries::Queue(index), position);
+            for (to, from) in entry[NUMBER..].iter().zip(&old[NUMBER..]) {
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            entry[STAMP].store(position.wrapping_add(1), Ordering::Relaxed);
+            backing.tail(index).store(position.wrapping_add(1), Ordering::Relaxed);
         }
-        entry[STAMP].store(position.wrapping_add(1), Ordering::Relaxed);
-        backing.tail(index).store(position.wrapping_add(1), Ordering::Relaxed);
     }
+    let evicted = backing.evicted(index).load(Ordering::Relaxed);
+    let parity = evicted & 1;
+    // No eviction is half-way.
+    backing.cursor(index).store(start << 1 | parity, Ordering::Relaxed);
     // Figures for people.
     backing.joined(index).store(first, Ordering::Relaxed);
     backing.first(index).store(start, Ordering::Relaxed);
-    let evicted = backing.evicted(index).load(Ordering::Relaxed);
     backing.evicted_before(index).store(evicted, Ordering::Relaxed);
+    backing.head(Head::Joins).store(relaxed(Head::Joins).wrapping_add(1), Ordering::Relaxed);
     // Release: a sweep that sees the bit sees the rest.
     backing.head(Head::Live).store(relaxed(Head::Live) | bit, Ordering::Release);
-    let parity = evicted & 1;
-    let overwriting = policy == Policy::OverwriteOldest;
-    Some(Taking { index, position: start, parity, overwriting, expected: first })
-}
-
-/// Nothing is queued any more, and no eviction is half-way.
-fn empty(backing: &impl Backing, index: usize) {
-    let tail = backing.tail(index).load(Ordering::Relaxed);
-    let parity = backing.evicted(index).load(Ordering::Relaxed) & 1;
-    backing.cursor(index).store(tail << 1 | parity, Ordering::Relaxed);
+    Some(Taking {
+        index,
+        entries: queue.map_or(Entries::Log, Entries::Queue),
+        position: start,
+        parity,
+        overwriting: policy == Policy::OverwriteOldest,
+        expected: first,
+    })
 }
 
 /// Says that the subscriber of `index` is gone and still holds things.
@@ -108,7 +107,6 @@ pub(crate) fn clean(backing: &impl Backing) {
         let live = backing.head(Head::Live).load(Ordering::Relaxed);
         backing.head(Head::Live).store(live & !bit, Ordering::Relaxed);
         pool::give_back_all(backing, index);
-        empty(backing, index);
         // Release: pairs with the Acquire in `join` (and the turn): all is given back.
         backing.head(Head::Unclean).fetch_and(!bit, Ordering::Release);
     }
@@ -136,9 +134,12 @@ pub(crate) fn leave(backing: &impl Backing, index: usize, me: Owner) {
 /// Gives back what `dead` held as a holder of the turn, subscriber and publisher; how many of its claims were
 /// given up. Can be done twice, and stopped at any step.
 pub(crate) fn sweep(backing: &impl Backing, dead: Owner) -> u64 {
+    let mut abandoned = 0;
     if turn::is_of(backing.turn(), dead) {
         super::deliver::recover(backing);
         clean(backing);
+        // Before others publish: what the dead's last message was, the history must be able to let go.
+        abandoned = pool::sweep(backing, dead);
         turn::give_back(backing.turn());
     }
     let of_dead = |index: &usize| {
@@ -155,7 +156,7 @@ pub(crate) fn sweep(backing: &impl Backing, dead: Owner) -> u64 {
         // with the Acquire in `join`.
         backing.role(index).store(role::DIED, Ordering::Release);
     }
-    pool::sweep(backing, dead)
+    abandoned + pool::sweep(backing, dead)
 }
 
 /// A message that was taken out of a subscription.
@@ -171,6 +172,8 @@ pub(crate) struct Taken {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taking {
     pub(crate) index: usize,
+    /// Whose entries it reads: all follow the log but those that drop the newest.
+    pub(crate) entries: Entries,
     position: u64,
     /// The lowest bit of the cursor: see `deliver`.
     parity: u64,
@@ -192,8 +195,8 @@ impl Taking {
     /// Whether a message is there.
     #[inline]
     pub(crate) fn ready(&self, backing: &impl Backing) -> bool {
-        let entry = backing.entry(Entries::Of(self.index), self.position);
-        // Acquire: pairs with the Release in `put`.
+        let entry = backing.entry(self.entries, self.position);
+        // Acquire: pairs with the Release in `enter`.
         entry[STAMP].load(Ordering::Acquire) == self.position.wrapping_add(1)
             || (self.overwriting && self.cursor(backing) >> 1 != self.position)
     }
@@ -219,8 +222,8 @@ impl Taking {
         mut copy: impl FnMut(&[AtomicU64], Descriptor),
     ) -> Option<Taken> {
         for _ in 0..TRIES {
-            let entry = backing.entry(Entries::Of(self.index), self.position);
-            // Acquire: pairs with the Release in `put`.
+            let entry = backing.entry(self.entries, self.position);
+            // Acquire: pairs with the Release in `enter`.
             if entry[STAMP].load(Ordering::Acquire) != self.position.wrapping_add(1) {
                 if self.overwriting && self.caught_up(self.cursor(backing)) {
                     continue;
@@ -235,6 +238,7 @@ impl Taking {
                 None => copy(entry, descriptor),
                 Some(_) => backing.will_read(descriptor),
             }
+            backing.will_take(self.entries, self.position.wrapping_add(1));
             let from = self.position << 1 | self.parity;
             let to = self.position.wrapping_add(1) << 1 | self.parity;
             let cursor = backing.cursor(self.index);

@@ -67,7 +67,7 @@ impl Kernel {
         sleepers.queue.iter().for_each(|(_, bell)| bell.notify_one());
     }
 
-    fn wake(&self, word: &AtomicU32, count: u32) {
+    fn wake(&self, word: &AtomicU32, count: u32) -> u32 {
         let mut sleepers = self.sleepers.lock().expect("the kernel does not panic");
         let mut left = count;
         sleepers.queue.retain(|(address, bell)| {
@@ -78,6 +78,7 @@ impl Kernel {
             }
             !woken
         });
+        count - left
     }
 }
 
@@ -185,6 +186,10 @@ impl Platform for Process {
 
     fn wake(&self, word: &AtomicU32, count: u32) {
         self.kernel.wake(word, count);
+    }
+
+    fn wake_one(&self, word: &AtomicU32) -> bool {
+        self.kernel.wake(word, 1) != 0
     }
 
     /// As in a *fenced* region. `membarrier` is a fence on the sender's core at a moment of the

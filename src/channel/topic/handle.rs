@@ -1,0 +1,133 @@
+//! The topic itself: made or found, and who takes part.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::ends::{Publisher, Subscriber};
+use super::error::JoinError;
+use super::message::Message;
+use super::options::Options;
+use super::publisher::RawPublisher;
+use super::shared::{How, Shared};
+use super::subscriber::RawSubscriber;
+use super::{Policy, state};
+use crate::Region;
+use crate::inspect::Counts;
+use crate::region::{NamedError, ObjectError};
+
+/// A topic of messages of type `T`: each goes to every subscriber. See the [module](super).
+///
+/// A `Topic<[u8]>`, or [`ByteTopic`](super::ByteTopic), has messages of any length.
+pub struct Topic<T: Message + ?Sized> {
+    shared: Arc<Shared>,
+    _message: PhantomData<fn() -> Box<T>>,
+}
+
+impl<T: Message + ?Sized> Topic<T> {
+    /// The topic of that name in `region`, made where there is none, with room for `depth` messages in each
+    /// subscription and the other [`Options`] as they are by default.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn open_or_create(region: &Region, name: &str, depth: usize) -> Result<Self, ObjectError> {
+        Self::open_or_create_with(region, name, &Options::new(depth))
+    }
+
+    /// The same with other options, which those of one that is there must equal.
+    ///
+    /// # Errors
+    /// See [`ObjectError`]: what differs is named, with both values.
+    pub fn open_or_create_with(region: &Region, name: &str, options: &Options) -> Result<Self, ObjectError> {
+        Ok(Self::of(Shared::make(region, name, &T::kind()?, options, How::OpenOrCreate)?))
+    }
+
+    /// The topic of that name in the user's namespace, in a region of its own; made where there is none. Whoever of
+    /// this user asks for the same name gets the same topic.
+    ///
+    /// ```
+    /// use allmende::topic::Topic;
+    /// # let name = format!("doc-topic-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let subscriber = Topic::<f64>::named(name, 8)?.subscriber()?;
+    /// Topic::<f64>::named(name, 8)?.publisher()?.send(20.5)?;
+    /// assert_eq!(*subscriber.receive()?, 20.5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str, depth: usize) -> Result<Self, NamedError> {
+        Self::named_with(name, &Options::new(depth))
+    }
+
+    /// The same with other options, which those of one that is there must equal.
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named_with(name: &str, options: &Options) -> Result<Self, NamedError> {
+        Ok(Self::of(Shared::named(name, &T::kind()?, options)?))
+    }
+
+    /// A new topic; there must be none of that name.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn create(region: &Region, name: &str, options: &Options) -> Result<Self, ObjectError> {
+        Ok(Self::of(Shared::make(region, name, &T::kind()?, options, How::Create)?))
+    }
+
+    /// The topic of that name, which must be there, whatever its options.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn open(region: &Region, name: &str) -> Result<Self, ObjectError> {
+        Ok(Self::of(Shared::open(region, name, &T::kind()?)?))
+    }
+
+    fn of(shared: Arc<Shared>) -> Self {
+        Self { shared, _message: PhantomData }
+    }
+
+    /// Becomes a publisher.
+    ///
+    /// # Errors
+    /// See [`JoinError`].
+    pub fn publisher(&self) -> Result<Publisher<T>, JoinError> {
+        Ok(Publisher::of(RawPublisher::new(&self.shared)?))
+    }
+
+    /// Becomes a subscriber for which publishers wait when it is slow ([`Policy::Lossless`]), and which first gets
+    /// what the history keeps.
+    ///
+    /// # Errors
+    /// See [`JoinError`].
+    pub fn subscriber(&self) -> Result<Subscriber<T>, JoinError> {
+        self.subscriber_with(Policy::Lossless, usize::MAX)
+    }
+
+    /// Becomes a subscriber that is treated as `policy` says, and first gets up to `replay` messages of the history
+    /// (never more than the depth).
+    ///
+    /// # Errors
+    /// See [`JoinError`].
+    pub fn subscriber_with(&self, policy: Policy, replay: usize) -> Result<Subscriber<T>, JoinError> {
+        Ok(Subscriber::of(RawSubscriber::new(&self.shared, policy, replay as u64)?))
+    }
+
+    /// The longest message, in bytes.
+    pub fn longest(&self) -> usize {
+        self.shared.mapped.longest()
+    }
+
+    /// What it counted.
+    pub fn counts(&self) -> Counts {
+        state::counts(&self.shared)
+    }
+}
+
+impl<T: Message + ?Sized> fmt::Debug for Topic<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topic").finish_non_exhaustive()
+    }
+}
