@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::mem::forget;
 use std::time::{Duration, Instant};
 
-use allmende::channel::lanes::{Consumer, JoinError, Lanes, Producer};
+use allmende::channel::lanes::{Consumer, Lanes, Producer};
 use allmende::inspect::{ObjectState, SharedState, state};
 use allmende::region::{AccessError, ObjectError};
 use allmende::ring::bytes::{SendError, TrySendError};
@@ -337,7 +337,7 @@ fn a_consumer_asleep_is_woken_by_one_who_comes_later() {
 fn too_many_of_either() {
     let (region, lanes) = lanes(2, 256);
     let (_one, other) = (lanes.producer().unwrap(), lanes.producer().unwrap());
-    refused!(lanes.producer(), JoinError::TooManyProducers { lanes: 2 });
+    refused!(lanes.producer(), RoleError::TooMany { role: "producer", most: 2 });
     drop(other);
     let again = lanes.producer().unwrap();
     assert_eq!(again.lane(), 1);
@@ -379,7 +379,7 @@ fn read_only_handles_take_no_ends() {
     let _lanes = Lanes::create(&region, "l", 2, 256).unwrap();
     let reader = Region::open().read_only(true).file(&path).unwrap();
     let lanes = Lanes::open(&reader, "l").unwrap();
-    refused!(lanes.producer(), JoinError::Access(AccessError::ReadOnly));
+    refused!(lanes.producer(), RoleError::Access(AccessError::ReadOnly));
     refused!(lanes.consumer(), RoleError::Access(AccessError::ReadOnly));
     assert_eq!(shared_state(&reader).queued, Some(0));
     drop((region, reader));
@@ -413,7 +413,7 @@ fn a_damaged_lane_is_corrupt_and_the_others_go_on() {
     assert_eq!(shared_state(&region).queued, None);
     // Whoever takes the lane over is told.
     drop(one);
-    refused!(lanes.producer(), JoinError::Access(AccessError::Corrupt));
+    refused!(lanes.producer(), RoleError::Access(AccessError::Corrupt));
     // A position that nobody writes.
     drop(consumer);
     common::poke(&region, records(&region, 1) - 384 + 64, 3);

@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use std::mem::forget;
 use std::time::Duration;
 
-use allmende::channel::lanes::{JoinError, Lanes, Producer};
+use allmende::channel::lanes::{Lanes, Producer};
 use allmende::inspect::{ObjectState, RoleState, SharedState, state};
 use allmende::region::{AccessError, ObjectError};
 use allmende::ring::bytes::{SendError, TrySendError};
-use allmende::ring::error::{PopError, PushError, TryPopError};
+use allmende::ring::error::{PopError, PushError, RoleError, TryPopError};
 use allmende::{Region, Wait};
 use common::refused;
 use proptest::prelude::*;
@@ -258,7 +258,7 @@ fn a_revoked_lane_ends_for_its_producer_alone() {
     refused!(other.claim(5), SendError::Revoked);
     assert_eq!(&*consumer.receive().unwrap(), b"one");
     // The lane is nobody's before its holder has come back.
-    refused!(lanes.producer(), JoinError::TooManyProducers { lanes: 2 });
+    refused!(lanes.producer(), RoleError::TooMany { most: 2, .. });
     assert!(matches!(shared_state(&region).ends[2].state, RoleState::Revoked { .. }));
     drop(other);
     assert!(matches!(lanes.revoke(1), Ok(false)), "nobody has it");

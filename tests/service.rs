@@ -8,11 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use allmende::channel::service::{
-    CallError, Client, JoinError, NotAnswered, OnServerDeath, ReceiveError, Server, Service, ServiceOptions,
+    CallError, Client, NotAnswered, OnServerDeath, ReceiveError, Server, Service, ServiceOptions,
     TryReceiveError,
 };
 use allmende::inspect::{ObjectState, RoleState, SharedState, state};
 use allmende::region::{AccessError, NamedError, ObjectError, ObjectKind};
+use allmende::ring::error::RoleError;
 use allmende::sync::waitable::Waitable;
 use allmende::{Region, Wait};
 use proptest::prelude::*;
@@ -209,7 +210,7 @@ fn ends_come_and_go() {
     let region = region();
     let service = service(&region);
     let (first, second) = (service.client().unwrap(), service.client().unwrap());
-    assert!(matches!(service.client(), Err(JoinError::TooMany { role: "client", most: 2 })));
+    assert!(matches!(service.client(), Err(RoleError::TooMany { role: "client", most: 2 })));
     let server = service.server().unwrap();
     let pending = ask(&first, 5);
     let call = server.receive().unwrap();
@@ -229,7 +230,7 @@ fn ends_come_and_go() {
     assert_eq!(server.try_receive().map(|_| ()), Err(TryReceiveError::Disconnected));
     assert!(server.is_ready());
     let servers: Vec<_> = (0..63).map(|_| service.server().unwrap()).collect();
-    assert!(matches!(service.server(), Err(JoinError::TooMany { role: "server", most: 64 })));
+    assert!(matches!(service.server(), Err(RoleError::TooMany { role: "server", most: 64 })));
     drop(servers);
     let ends = seen(&region).ends;
     assert!(matches!(ends[0].state, RoleState::Held { .. }) && ends[0].role == "server", "{ends:?}");
@@ -266,8 +267,8 @@ fn both_sides_must_mean_the_same() {
     service(&written);
     let looking = Region::open().read_only(true).file(&file).unwrap();
     let read_only = Squares::open(&looking, "squares").unwrap();
-    assert!(matches!(read_only.client(), Err(JoinError::Access(AccessError::ReadOnly))));
-    assert!(matches!(read_only.server(), Err(JoinError::Access(AccessError::ReadOnly))));
+    assert!(matches!(read_only.client(), Err(RoleError::Access(AccessError::ReadOnly))));
+    assert!(matches!(read_only.server(), Err(RoleError::Access(AccessError::ReadOnly))));
     let _ = std::fs::remove_file(&file);
 }
 

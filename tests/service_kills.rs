@@ -13,12 +13,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use allmende::channel::service::{
-    CallError, Client, JoinError, NotAnswered, OnServerDeath, ReceiveError, Replies, SendError, Server,
-    Service, ServiceOptions, TryReceiveError, TrySendError,
+    CallError, Client, NotAnswered, OnServerDeath, ReceiveError, Replies, SendError, Server, Service,
+    ServiceOptions, TryReceiveError, TrySendError,
 };
 use allmende::inspect::{ObjectState, state};
 use allmende::layout::service::{ACTIVE, Geometry};
 use allmende::region::{AccessError, Liveness};
+use allmende::ring::error::RoleError;
 use allmende::{Region, Wait};
 use common::{Journal, Process, Random, count, in_a_fork, linger, mix, say, until};
 
@@ -126,7 +127,7 @@ impl Stage {
         let fact = |name| seen.facts.iter().find(|(what, _)| *what == name).unwrap().1.clone();
         assert_eq!((fact("in servers' hands"), fact("to be tried again")), ("0".into(), "0".into()));
         let clients: Vec<_> = (0..CLIENTS).map(|_| self.service.client().unwrap()).collect();
-        assert!(matches!(self.service.client(), Err(JoinError::TooMany { .. })));
+        assert!(matches!(self.service.client(), Err(RoleError::TooMany { .. })));
         // Every slot of every lane is good.
         let server = self.service.server().unwrap();
         for client in &clients {
@@ -616,7 +617,7 @@ fn forked_handles_answer_so() {
             Err(TryReceiveError::Access(AccessError::Forked))
         ));
         assert!(matches!(server.receive().map(|_| ()), Err(ReceiveError::Access(AccessError::Forked))));
-        assert!(matches!(stage.service.client(), Err(JoinError::Access(AccessError::Forked))));
+        assert!(matches!(stage.service.client(), Err(RoleError::Access(AccessError::Forked))));
         call.reply(message(2, ANSWERED));
         drop(pending.take());
     });

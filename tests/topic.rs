@@ -11,7 +11,7 @@ use allmende::inspect::{ObjectState, SharedState, state};
 use allmende::region::{NamedError, ObjectError};
 use allmende::sync::Waitable;
 use allmende::topic::error::{
-    JoinError, LoanError, PublishError, ReceiveError, TryLoanError, TryPublishError, TryReceiveError,
+    LoanError, PublishError, ReceiveError, RoleError, TryLoanError, TryPublishError, TryReceiveError,
 };
 use allmende::topic::{ByteTopic, Options, Policy, Subscriber, Topic};
 use allmende::{Region, Wait};
@@ -368,7 +368,7 @@ fn short_messages_reach_many_subscribers_too() {
             assert_eq!(*subscriber.try_receive().unwrap(), [count; 8]);
         }
     }
-    refused!(topic.subscriber(), JoinError::TooManySubscribers { max: 8 });
+    refused!(topic.subscriber(), RoleError::TooMany { role: "subscriber", most: 8 });
     subscribers.truncate(1);
     publisher.send([9; 8]).unwrap();
     assert_eq!(*subscribers[0].try_receive().unwrap(), [9; 8]);
@@ -379,13 +379,13 @@ fn sixty_four_subscribers_are_the_most() {
     let region = Region::create().size(16 << 20).memfd("topic").unwrap();
     let topic = Topic::<Big>::create(&region, "t", &Options::new(2).subscribers(64)).unwrap();
     let subscribers: Vec<_> = (0..64).map(|_| topic.subscriber().unwrap()).collect();
-    refused!(topic.subscriber(), JoinError::TooManySubscribers { max: 64 });
+    refused!(topic.subscriber(), RoleError::TooMany { role: "subscriber", most: 64 });
     let mut publisher = topic.publisher().unwrap();
     publisher.try_send(big(1)).unwrap();
     assert!(subscribers.iter().all(|subscriber| *subscriber.try_receive().unwrap() == big(1)));
     assert_eq!(held(&region), 0);
     let publishers: Vec<_> = (1..4).map(|_| topic.publisher().unwrap()).collect();
-    refused!(topic.publisher(), JoinError::TooManyPublishers { max: 4 });
+    refused!(topic.publisher(), RoleError::TooMany { role: "publisher", most: 4 });
     drop(publishers);
     topic.publisher().unwrap();
 }

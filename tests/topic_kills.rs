@@ -455,10 +455,10 @@ fn forked_children_touch_nothing() {
     let before = held(&region);
     common::in_a_fork(|| {
         use allmende::region::AccessError::Forked;
-        use allmende::topic::error::{JoinError, TryLoanError};
+        use allmende::topic::error::{RoleError, TryLoanError};
         common::refused!(subscriber.receive(), ReceiveError::Access(Forked));
-        common::refused!(topic.subscriber(), JoinError::Access(Forked));
-        common::refused!(topic.publisher(), JoinError::Access(Forked));
+        common::refused!(topic.subscriber(), RoleError::Access(Forked));
+        common::refused!(topic.publisher(), RoleError::Access(Forked));
         // SAFETY: a copy of the parent's value, which the child will never use again.
         let mut mine = unsafe { std::ptr::read(&publisher) };
         common::refused!(mine.try_loan(10), TryLoanError::Access(Forked));

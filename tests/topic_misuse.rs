@@ -9,7 +9,7 @@ mod common;
 use allmende::Region;
 use allmende::inspect::{ObjectState, SharedState, state};
 use allmende::region::{AccessError, ObjectError};
-use allmende::topic::error::JoinError;
+use allmende::topic::error::RoleError;
 use allmende::topic::{ByteTopic, Options, Policy, Topic};
 use common::refused;
 
@@ -100,8 +100,8 @@ fn a_read_only_attachment_takes_no_part() {
     Topic::<u64>::create(&region, "t", &Options::new(4)).unwrap();
     let readers = Region::open().read_only(true).descriptor(region.descriptor()).unwrap();
     let topic = Topic::<u64>::open(&readers, "t").unwrap();
-    refused!(topic.publisher(), JoinError::Access(AccessError::ReadOnly));
-    refused!(topic.subscriber(), JoinError::Access(AccessError::ReadOnly));
+    refused!(topic.publisher(), RoleError::Access(AccessError::ReadOnly));
+    refused!(topic.subscriber(), RoleError::Access(AccessError::ReadOnly));
     assert_eq!(topic.counts().messages, 0);
 }
 

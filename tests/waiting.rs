@@ -39,3 +39,37 @@ fn a_yielding_end_keeps_its_deadline_on_a_busy_core() {
         assert!(took < Duration::from_secs(5), "20 ms took {took:?}");
     });
 }
+
+#[test]
+fn who_waits_for_what_is_rare_uses_no_core() {
+    const EVERY: Duration = Duration::from_millis(4);
+    let region = Region::create().memfd("rare").unwrap();
+    let ring = spsc::Ring::<u64>::create(&region, "numbers", 8).unwrap();
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
+    let used = std::thread::scope(|scope| {
+        let receiver = scope.spawn(move || {
+            // What it learns first is that messages come one upon the other.
+            for number in 0..200 {
+                assert_eq!(consumer.pop().unwrap(), number);
+            }
+            let used = || {
+                let who = nix::sys::resource::UsageWho::RUSAGE_THREAD;
+                let usage = nix::sys::resource::getrusage(who).unwrap();
+                let times = [usage.user_time(), usage.system_time()];
+                times.iter().map(|time| 1_000_000 * time.tv_sec() + time.tv_usec()).sum::<i64>()
+            };
+            let before = used();
+            for number in 200..400 {
+                assert_eq!(consumer.pop().unwrap(), number);
+            }
+            used() - before
+        });
+        for number in 0..400 {
+            std::thread::sleep(if number < 200 { Duration::from_micros(20) } else { EVERY });
+            producer.push(number).unwrap();
+        }
+        receiver.join().unwrap()
+    });
+    // A tenth of the time; all of it would be 800 ms.
+    assert!(used < 80_000, "{used} us of a core in {:?}", 200 * EVERY);
+}

@@ -282,6 +282,7 @@ fn all_figures() -> impl Iterator<Item = &'static Figure> {
     FIGURES
         .iter()
         .chain(&queues::FIGURES)
+        .chain(&crate::adaptive::FIGURES)
         .chain(&crate::cell::FIGURES)
         .chain(&crate::broadcast::FIGURES)
         .chain(&crate::lanes::FIGURES)
@@ -310,7 +311,7 @@ pub(crate) fn measure(
     filter: &str,
     cores: (usize, usize),
 ) -> Result<bool> {
-    let region = Region::create().size(64 << 20).memfd("two_processes")?;
+    let region = Region::create().size(64 << 20).objects(256).memfd("two_processes")?;
     let shared = Shared::create(&region)?;
     let rings = Rings::new(&region, slots, true)?;
     let queues = Queues::new(&region, true, cores)?;

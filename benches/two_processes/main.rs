@@ -10,6 +10,7 @@
 //! A line a figure, with its limit; what the floor's levels were, below it. The exit status is that of
 //! the verdict. The method is that of `docs/measuring.md`.
 
+mod adaptive;
 mod broadcast;
 mod cell;
 mod control;

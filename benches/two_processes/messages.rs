@@ -42,7 +42,7 @@ impl<const N: usize> Pair<N>
 where
     Message<N>: Payload,
 {
-    fn new(region: &Region, name: &str, slots: usize, first: bool, wait: Wait) -> Result<Self> {
+    pub(crate) fn new(region: &Region, name: &str, slots: usize, first: bool, wait: Wait) -> Result<Self> {
         let ring = |way| Ring::<Message<N>>::open_or_create(region, &format!("{name} {way}"), slots);
         let (there, back) = (ring("there")?, ring("back")?);
         let (to, from) = if first { (there, back) } else { (back, there) };
@@ -185,6 +185,7 @@ pub(crate) struct Rings {
     pub(crate) line_batches: Pair<LINE>,
     pub(crate) large: Pair<LARGE>,
     pub(crate) parked: Pair<LINE>,
+    pub(crate) adaptive: crate::adaptive::Ends,
     pub(crate) cell: crate::cell::Ends,
     pub(crate) broadcasts: crate::broadcast::Broadcasts,
     pub(crate) lanes: crate::lanes::Ends,
@@ -228,6 +229,7 @@ impl Rings {
             large: Pair::new(region, "large", LARGE_SLOTS, first, spin)?,
             service: Calls::new(region, first)?,
             parked: Pair::new(region, "parked", trips, first, Wait::Park)?,
+            adaptive: crate::adaptive::Ends::new(region, trips, first)?,
             cell: crate::cell::Ends::new(region, first)?,
             broadcasts: crate::broadcast::Broadcasts::new(region, first)?,
             lanes: crate::lanes::Ends::new(region, first)?,
@@ -257,7 +259,10 @@ impl Rings {
                 if let Some(answer) = self.lanes.serve(task, count)? {
                     return Ok(Some(answer));
                 }
-                return self.topics.serve(task, count);
+                return match self.adaptive.pong(task, count)? {
+                    None => self.topics.serve(task, count),
+                    answer => Ok(answer),
+                };
             }
         }
         Ok(Some(0))

@@ -310,6 +310,7 @@ impl<T> Slots<T> {
 
     /// Asks for the lines of a slot, to be written: see [`AHEAD`].
     #[inline]
+    #[allow(clippy::cast_possible_truncation)]
     fn will_write(&self, position: u64) {
         let slot = self.at(self.slot(position)).as_ptr().cast::<u8>();
         for line in (0..Self::STRIDE as usize).step_by(LINE).take(MOST_LINES) {
@@ -451,7 +452,7 @@ pub struct Reader<T: Payload> {
 }
 
 impl<T: Payload> Reader<T> {
-    /// How this end waits (default: [`Wait::Park`]; [`Wait::Yield`] where the attachment is read-only, which
+    /// How this end waits (default: [`Wait::Adaptive`]; [`Wait::Yield`] where the attachment is read-only, which
     /// cannot park).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
@@ -579,7 +580,7 @@ impl<T: Payload> Reader<T> {
         if self.guard.forked() {
             return Err(AccessError::Forked.into());
         }
-        if !self.writes && self.wait == Wait::Park {
+        if !self.writes && matches!(self.wait, Wait::Park | Wait::Adaptive) {
             return Err(AccessError::ReadOnly.into());
         }
         let mut looks = first_looks(self.wait);

@@ -532,7 +532,7 @@ pub struct Reader<T: Payload> {
 }
 
 impl<T: Payload> Reader<T> {
-    /// How this end waits in [`Self::wait_changed`] (default: [`Wait::Park`]).
+    /// How this end waits in [`Self::wait_changed`] (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;

@@ -53,7 +53,6 @@
 //! record buffers of Agrona, and the merge of a logger's queues, a queue for each thread, in `NanoLog` and Quill.
 
 mod consumer;
-mod error;
 mod mapped;
 mod options;
 mod producer;
@@ -61,7 +60,6 @@ mod seat;
 mod state;
 
 pub use consumer::{Consumer, Loan};
-pub use error::JoinError;
 pub use options::LanesOptions;
 pub use producer::{Claim, Producer};
 pub(crate) use state::state;
@@ -214,8 +212,8 @@ impl Lanes {
     /// Takes a lane that has no producer, and goes on in it where its last one stopped.
     ///
     /// # Errors
-    /// [`JoinError::TooManyProducers`] while each lane has a producer that lives.
-    pub fn producer(&self) -> Result<Producer, JoinError> {
+    /// [`RoleError::TooMany`] while each lane has a producer that lives.
+    pub fn producer(&self) -> Result<Producer, RoleError> {
         let shared = self.shared.clone();
         shared.inner.check_access()?;
         let me = shared.inner.me()?;
@@ -225,7 +223,7 @@ impl Lanes {
             shared.inner.sweep_the_dead();
             algorithm::join(words, me)
         });
-        let lane = joined.ok_or(JoinError::TooManyProducers { lanes: words.lanes })?;
+        let lane = joined.ok_or(RoleError::TooMany { role: "producer", most: words.lanes })?;
         let seat = ProducerSeat::new(shared, lane, me);
         let core = RecordProducer::resume(&seat.records).ok_or(AccessError::Corrupt)?;
         Ok(Producer { core, wait: Wait::default(), seat })

@@ -235,7 +235,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// How this end waits while the ring is full (default: [`Wait::Park`]).
+    /// How this end waits while the ring is full (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -487,7 +487,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// How this end waits while the ring is empty (default: [`Wait::Park`]).
+    /// How this end waits while the ring is empty (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;

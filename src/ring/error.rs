@@ -4,12 +4,12 @@ use thiserror::Error;
 
 use crate::region::AccessError;
 
-/// Why an end of a ring was not taken.
+/// Why an end of a ring, or of another channel, was not taken: of which there can be one, or so many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RoleError {
     /// Somebody alive has it.
-    #[error("the ring has a {role} already (the participant in slot {slot}); it can have one at a time")]
+    #[error("there is a {role} already (the participant in slot {slot}); there can be one at a time")]
     Taken {
         /// `"producer"` or `"consumer"`.
         role: &'static str,
@@ -19,10 +19,16 @@ pub enum RoleError {
     /// The channel has as many as there can be, all of them alive.
     #[error("there are {most} {role}s already, as many as there can be; let one go, or make room for more")]
     TooMany {
-        /// `"producer"`, `"consumer"`, …
+        /// `"producer"`, `"client"`, `"subscriber"`, …
         role: &'static str,
         /// How many there can be.
         most: usize,
+    },
+    /// Somebody stands still (stopped, or starved of its core) amid what must be over first.
+    #[error("a {role} has stood still amid its work for five seconds; try again when it goes on")]
+    Busy {
+        /// `"publisher"`.
+        role: &'static str,
     },
     /// Read-only, forked or corrupt.
     #[error(transparent)]

@@ -314,7 +314,7 @@ pub struct Producer<T: Payload> {
 }
 
 impl<T: Payload> Producer<T> {
-    /// How this end waits while the ring is full (default: [`Wait::Park`]).
+    /// How this end waits while the ring is full (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -690,7 +690,7 @@ pub struct Consumer<T: Payload> {
 }
 
 impl<T: Payload> Consumer<T> {
-    /// How this end waits while the ring is empty (default: [`Wait::Park`]).
+    /// How this end waits while the ring is empty (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;

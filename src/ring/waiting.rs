@@ -1,7 +1,6 @@
 //! Waiting at either end of a ring, the same for slots and for records: for space, for a message,
 //! or for the news that the other end is gone.
 
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::core::NoSlot;
@@ -9,9 +8,9 @@ use super::error::{PopError, PushError, TryPopError, TryPushError};
 use super::roles::{Peer, Role};
 use crate::atomic::spin_hint;
 use crate::layout::counters::Counter;
-use crate::os::affinity;
 use crate::region::AccessError;
-use crate::sync::eventcount::AfterSlice;
+use crate::sync::eventcount::{AfterSlice, Sure};
+use crate::sync::patience::another_core;
 use crate::sync::wait::Wait;
 
 /// Why there is no space.
@@ -99,19 +98,18 @@ const CHEAP_LOOKS: u32 = 64;
 
 /// One look after the other.
 pub(crate) struct Looks {
-    wait: Wait,
     many: u32,
 }
 
 impl Looks {
-    pub(crate) fn new(wait: Wait) -> Self {
-        Self { wait, many: 0 }
+    pub(crate) fn new() -> Self {
+        Self { many: 0 }
     }
 
-    pub(crate) fn next(&mut self) -> Look {
+    pub(crate) fn next(&mut self, sure: Sure) -> Look {
         self.many = self.many.wrapping_add(1);
         // Whoever is about to sleep must know for sure.
-        let exact = self.wait == Wait::Park || self.many.is_multiple_of(CHEAP_LOOKS);
+        let exact = sure == Sure::Yes || self.many.is_multiple_of(CHEAP_LOOKS);
         if exact { Look::Exact } else { Look::Cheap }
     }
 }
@@ -124,9 +122,9 @@ pub(super) fn for_space(
     deadline: Option<Instant>,
     mut claim: impl FnMut(Look) -> Result<u64, NoSlot>,
 ) -> Result<u64, NoSpace> {
-    let mut looks = Looks::new(wait);
+    let mut looks = Looks::new();
     let mut counted = false;
-    let mut condition = || match claim(looks.next()) {
+    let mut condition = |sure| match claim(looks.next(sure)) {
         Ok(position) => Some(Ok(position)),
         Err(no_slot) => match meaning(role, no_slot) {
             NoSpace::Full => {
@@ -141,7 +139,7 @@ pub(super) fn for_space(
     };
     loop {
         let event = role.own_event();
-        let found = event.wait_until(role.inner(), wait, deadline, &mut condition, || after_slice(role));
+        let found = event.wait_until_sure(role.inner(), wait, deadline, &mut condition, || after_slice(role));
         match found.unwrap_or_else(|| Err(NoSpace::of_peer(role.examine_peer()))) {
             // The consumer was gone, but a successor has come already.
             Err(NoSpace::Full) if !over(deadline) => {}
@@ -182,16 +180,9 @@ pub(crate) fn first_looks(wait: Wait) -> u32 {
     match wait {
         Wait::Spin => 256,
         // Two or three microseconds: about what going to sleep and being woken costs this end alone.
-        Wait::Park if another_core() => 100,
-        Wait::Park | Wait::Yield => 1,
+        Wait::Park | Wait::Adaptive if another_core() => 100,
+        Wait::Park | Wait::Adaptive | Wait::Yield => 1,
     }
-}
-
-/// Whether the other end can run while this one spins. (What this process is pinned to says nothing of
-/// that.)
-fn another_core() -> bool {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(affinity::online) > 1
 }
 
 /// After some `pauses`, waits until `ready`, the producer is gone and all is consumed, or the time is over.

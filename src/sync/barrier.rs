@@ -164,7 +164,7 @@ impl Barrier {
         Ok(Self { inner, words, me, fork, strategy: Wait::default() })
     }
 
-    /// How the parties that join through this handle wait (default: [`Wait::Park`]).
+    /// How the parties that join through this handle wait (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, strategy: Wait) -> Self {
         self.strategy = strategy;

@@ -96,7 +96,7 @@ impl Condvar {
         Self { inner: region.inner.clone(), object, strategy: Wait::default() }
     }
 
-    /// How this handle waits (default: [`Wait::Park`]).
+    /// How this handle waits (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, strategy: Wait) -> Self {
         self.strategy = strategy;

@@ -84,10 +84,10 @@ impl Event {
     }
 
     fn at(region: &Region, object: Object) -> Self {
-        Self { inner: region.inner.clone(), object, strategy: Wait::Park }
+        Self { inner: region.inner.clone(), object, strategy: Wait::default() }
     }
 
-    /// How this handle waits (default: [`Wait::Park`]).
+    /// How this handle waits (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, strategy: Wait) -> Self {
         self.strategy = strategy;

@@ -22,6 +22,8 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(not(allmende_loom))]
+use super::patience;
 use super::platform::{Platform, SLICE, Woken, time_to_sleep};
 use super::wait::Wait;
 use crate::atomic::{AtomicU32, Ordering, spin_hint};
@@ -33,6 +35,9 @@ pub const SLEEPERS: u32 = 1;
 const SPINS_PER_CLOCK: u32 = 1 << 12;
 /// The same for a yielding one: where others want the core, too, each yield takes milliseconds.
 const YIELDS_PER_CLOCK: u32 = 4;
+/// The same where the time to spin is short: half a microsecond or so.
+#[cfg(not(allmende_loom))]
+const SPINS_PER_BUDGET: u32 = 16;
 /// How long a sleeper that found its condition true after a slice waits for the wake-up that ought
 /// to be under way, before it counts as lost.
 const GRACE: Duration = Duration::from_millis(50);
@@ -44,6 +49,13 @@ pub(crate) enum AfterSlice {
     GoOn,
     /// There is nothing to wait for any more.
     GiveUp,
+}
+
+/// Whether a wrong "not yet" of a condition could put its waiter to sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sure {
+    Yes,
+    No,
 }
 
 /// The word on which processes sleep.
@@ -114,11 +126,40 @@ impl EventCount<'_> {
         strategy: Wait,
         deadline: Option<Instant>,
         mut condition: impl FnMut() -> Option<T>,
+        after_slice: impl FnMut() -> AfterSlice,
+    ) -> Option<T> {
+        self.wait_until_sure(platform, strategy, deadline, |_| condition(), after_slice)
+    }
+
+    /// The same with a condition that is told whether it is asked again soon anyhow, or must be [`Sure`].
+    pub(crate) fn wait_until_sure<T>(
+        self,
+        platform: &impl Platform,
+        strategy: Wait,
+        deadline: Option<Instant>,
+        mut condition: impl FnMut(Sure) -> Option<T>,
+        after_slice: impl FnMut() -> AfterSlice,
+    ) -> Option<T> {
+        match strategy {
+            Wait::Spin | Wait::Yield => spin_until(strategy, deadline, || condition(Sure::No), after_slice),
+            Wait::Park => self.park_until(platform, deadline, || condition(Sure::Yes), after_slice),
+            Wait::Adaptive => patiently(
+                std::ptr::from_ref(self.0).addr(),
+                deadline,
+                &mut condition,
+                |condition| condition(Sure::No),
+                |condition| self.park_until(platform, deadline, || condition(Sure::Yes), after_slice),
+            ),
+        }
+    }
+
+    fn park_until<T>(
+        self,
+        platform: &impl Platform,
+        deadline: Option<Instant>,
+        mut condition: impl FnMut() -> Option<T>,
         mut after_slice: impl FnMut() -> AfterSlice,
     ) -> Option<T> {
-        if let Wait::Spin | Wait::Yield = strategy {
-            return spin_until(strategy, deadline, condition, after_slice);
-        }
         // Signals and wake-ups for others end a sleep, but not the slice: else they could put off for
         // ever the question whether there is still something to wait for.
         let mut slice_end = None;
@@ -158,6 +199,61 @@ impl EventCount<'_> {
             platform.late_wake();
         }
     }
+}
+
+/// Looks as long as was learnt to be worth it, then sleeps; and learns from it. `place` stands for what is
+/// waited for; both `look` and `sleep` are lent `condition`.
+#[cfg(not(allmende_loom))]
+pub(super) fn patiently<C, T>(
+    place: usize,
+    deadline: Option<Instant>,
+    condition: &mut C,
+    mut look: impl FnMut(&mut C) -> Option<T>,
+    sleep: impl FnOnce(&mut C) -> Option<T>,
+) -> Option<T> {
+    if !patience::another_core() {
+        return sleep(condition);
+    }
+    let mut patience = patience::recall(place);
+    let started = Instant::now();
+    let budget = patience.budget();
+    if !budget.is_zero() {
+        let end = started + budget;
+        let end = deadline.map_or(end, |deadline| deadline.min(end));
+        loop {
+            for _ in 0..SPINS_PER_BUDGET {
+                if let Some(found) = look(condition) {
+                    patience.learn(started.elapsed(), true);
+                    patience::keep(place, patience);
+                    return Some(found);
+                }
+                spin_hint();
+            }
+            if Instant::now() >= end {
+                break;
+            }
+        }
+    }
+    let found = sleep(condition);
+    let took = started.elapsed();
+    // One that was given up early says nothing.
+    if found.is_some() || took > patience::LONGEST {
+        patience.learn(took, false);
+        patience::keep(place, patience);
+    }
+    found
+}
+
+/// A model has no clock: it sleeps at once.
+#[cfg(allmende_loom)]
+pub(super) fn patiently<C, T>(
+    _place: usize,
+    _deadline: Option<Instant>,
+    condition: &mut C,
+    _look: impl FnMut(&mut C) -> Option<T>,
+    sleep: impl FnOnce(&mut C) -> Option<T>,
+) -> Option<T> {
+    sleep(condition)
 }
 
 /// Looks again and again, until `condition` says something, the deadline passes, or `after_slice` gives up.

@@ -155,7 +155,7 @@ impl<T: Payload> RwLock<T> {
         Ok(Self { inner, value, words, me, fork, strategy: Wait::default(), hint: AtomicU32::new(0) })
     }
 
-    /// How this handle waits for those of the other kind (default: [`Wait::Park`]).
+    /// How this handle waits for those of the other kind (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, strategy: Wait) -> Self {
         self.strategy = strategy;

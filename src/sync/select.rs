@@ -66,7 +66,7 @@ pub enum SelectError {
 /// # Errors
 /// See [`SelectError`]; it is never `TimedOut`.
 pub fn select(ends: &[&dyn Waitable]) -> Result<usize, SelectError> {
-    wait(ends, random(), Wait::Park, None)
+    wait(ends, random(), Wait::Adaptive, None)
 }
 
 /// The same, for at most `time`.
@@ -74,7 +74,7 @@ pub fn select(ends: &[&dyn Waitable]) -> Result<usize, SelectError> {
 /// # Errors
 /// See [`SelectError`].
 pub fn select_timeout(ends: &[&dyn Waitable], time: Duration) -> Result<usize, SelectError> {
-    wait(ends, random(), Wait::Park, Instant::now().checked_add(time))
+    wait(ends, random(), Wait::Adaptive, Instant::now().checked_add(time))
 }
 
 /// Which of `ends` is ready now, if there is one.
@@ -104,12 +104,12 @@ pub struct Select {
 }
 
 impl Select {
-    /// Begins with the first end, and parks.
+    /// Begins with the first end, and sleeps when it must.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How it waits (default: [`Wait::Park`]).
+    /// How it waits (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, strategy: Wait) -> Self {
         self.strategy = strategy;
@@ -166,7 +166,7 @@ fn wait(
         return Ok(found);
     }
     let most = futex_waitv::MOST;
-    if strategy == Wait::Park && ends.len() > most {
+    if matches!(strategy, Wait::Adaptive | Wait::Park) && ends.len() > most {
         return Err(SelectError::TooMany { given: ends.len(), most });
     }
     let mut places: Vec<(EventCount<'_>, &Inner)> = Vec::with_capacity(ends.len());

@@ -130,7 +130,7 @@ impl Semaphore {
         Ok(Self { inner, words, me, fork, strategy: Wait::default(), hint: AtomicU32::new(0) })
     }
 
-    /// How this handle waits (default: [`Wait::Park`]).
+    /// How this handle waits (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, strategy: Wait) -> Self {
         self.strategy = strategy;

@@ -8,7 +8,12 @@ pub enum Wait {
     Spin,
     /// As spinning, but lets other processes run between two looks.
     Yield,
-    /// Sleeps until it is woken: no core, and tens of microseconds to wake up.
-    #[default]
+    /// Looks a few times, then sleeps until it is woken: no core, and tens of microseconds to wake up.
     Park,
+    /// As [`Self::Park`], but looks longer before it sleeps where it has learnt that this helps: that what it
+    /// waits for comes within some hundred microseconds as a rule, and that the other side has a core to run on
+    /// meanwhile. Then it is about as fast as [`Self::Spin`]; where messages are rare, it costs no more than
+    /// [`Self::Park`]. Each thread learns for each place where it waits (`sync/patience.rs`).
+    #[default]
+    Adaptive,
 }

@@ -16,7 +16,7 @@
 
 use std::time::Instant;
 
-use super::eventcount::{AfterSlice, EventCount, spin_until};
+use super::eventcount::{AfterSlice, EventCount, patiently, spin_until};
 use super::platform::{Platform, SLICE, Woken, time_to_sleep};
 use super::wait::Wait;
 
@@ -32,11 +32,32 @@ pub(crate) fn wait_any<P: Platform>(
     strategy: Wait,
     deadline: Option<Instant>,
     mut condition: impl FnMut() -> Option<usize>,
+    after_slice: impl FnMut() -> AfterSlice,
+) -> Option<usize> {
+    match strategy {
+        Wait::Spin | Wait::Yield => return spin_until(strategy, deadline, condition, after_slice),
+        Wait::Park => return park_until(places, deadline, condition, after_slice),
+        Wait::Adaptive => {}
+    }
+    // One wait of its own, whatever was learnt of the places alone.
+    let place = places.iter().fold(places.len(), |sum, (event, _)| {
+        sum.rotate_left(7).wrapping_add(std::ptr::from_ref(event.0).addr())
+    });
+    patiently(
+        place,
+        deadline,
+        &mut condition,
+        |condition| condition(),
+        |condition| park_until(places, deadline, condition, after_slice),
+    )
+}
+
+fn park_until<P: Platform>(
+    places: &[Place<'_, P>],
+    deadline: Option<Instant>,
+    mut condition: impl FnMut() -> Option<usize>,
     mut after_slice: impl FnMut() -> AfterSlice,
 ) -> Option<usize> {
-    if let Wait::Spin | Wait::Yield = strategy {
-        return spin_until(strategy, deadline, condition, after_slice);
-    }
     let (_, any) = places.first().expect("there is something to wait for");
     let mut words = Vec::with_capacity(places.len());
     // A wake-up ends a sleep, but not the slice: see `EventCount::wait_until`.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use allmende::Region;
 use allmende::channel::service::{
-    CallError, Client, JoinError, OnServerDeath, Pending, ReceiveError, Replies, Server, Service,
-    TryReceiveError,
+    CallError, Client, OnServerDeath, Pending, ReceiveError, Replies, Server, Service, TryReceiveError,
 };
 use allmende::layout::service::{Geometry, LANE_EVENT, SERVERS_EVENT};
+use allmende::ring::error::RoleError;
 
 use super::common;
 use super::{Message, Operation, alone, attach_above_the_dead, message, number_of, put_to_sleep};
@@ -96,7 +96,7 @@ fn whole_again(world: World) {
     drop(pending);
     region.sweep().unwrap();
     let other = service.client().unwrap();
-    assert!(matches!(service.client(), Err(JoinError::TooMany { most: 2, .. })));
+    assert!(matches!(service.client(), Err(RoleError::TooMany { most: 2, .. })));
     let server = service.server().unwrap();
     assert_eq!(server.try_receive().map(|_| ()), Err(TryReceiveError::Empty), "a call that nobody made");
     for client in [client, &other] {
@@ -374,7 +374,7 @@ pub fn joining_and_leaving() {
             let service: &Numbers = Box::leak(Box::new(attached(&world.region)));
             Box::new(move || {
                 let client = service.client().unwrap();
-                assert!(matches!(service.client(), Err(JoinError::TooMany { .. })));
+                assert!(matches!(service.client(), Err(RoleError::TooMany { .. })));
                 let server = service.server().unwrap();
                 std::mem::forget(post(&client, ASKED));
                 drop(client);

@@ -44,7 +44,7 @@ impl Consumer {
         Self { merge, records, assembled, stream, wait: Wait::default(), seat }
     }
 
-    /// How this end waits while all lanes are empty (default: [`Wait::Park`]).
+    /// How this end waits while all lanes are empty (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;

@@ -20,7 +20,7 @@ use crate::ring::lanes::{self as algorithm, Lanes as _};
 use crate::ring::records::{Part, RecordProducer, Records};
 use crate::ring::role_words::Peer;
 use crate::ring::waiting::{Look, Looks, over};
-use crate::sync::eventcount::EventCount;
+use crate::sync::eventcount::{EventCount, Sure};
 use crate::sync::wait::Wait;
 
 /// A sending end of [`Lanes`], with a lane of its own.
@@ -31,7 +31,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// How this end waits while its lane is full (default: [`Wait::Park`]).
+    /// How this end waits while its lane is full (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -224,8 +224,8 @@ impl Producer {
         let Self { core, wait, seat } = self;
         let memory = &seat.shared.memory;
         memory.counters().count(Counter::SendsWaited);
-        let mut looks = Looks::new(*wait);
-        let mut look = || match claim(core, &seat.records, length, part, looks.next()) {
+        let mut looks = Looks::new();
+        let mut look = |sure| match claim(core, &seat.records, length, part, looks.next(sure)) {
             Ok(()) => Some(Ok(())),
             Err(NoSlot::Corrupt) => Some(Err(PushError::Access(AccessError::Corrupt, ()).into())),
             Err(NoSlot::Full) if !seat.has_lane() => Some(Err(SendError::Revoked)),
@@ -237,8 +237,9 @@ impl Producer {
         };
         loop {
             let event = EventCount(seat.event());
-            let found = event.wait_until(&*seat.shared.inner, *wait, deadline, &mut look, || seat.examine());
-            match found.or_else(&mut look) {
+            let found =
+                event.wait_until_sure(&*seat.shared.inner, *wait, deadline, &mut look, || seat.examine());
+            match found.or_else(|| look(Sure::Yes)) {
                 Some(result) => return result,
                 None if over(deadline) => return Err(PushError::TimedOut(()).into()),
                 // The consumer was gone, but a successor has come already.

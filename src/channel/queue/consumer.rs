@@ -40,7 +40,7 @@ impl<T: Payload> Consumer<T> {
         Self { end, scanned }
     }
 
-    /// How this handle waits while the queue is empty (default: [`Wait::Park`]).
+    /// How this handle waits while the queue is empty (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.end.wait = wait;

@@ -75,7 +75,7 @@ impl<T: Payload> Clone for Producer<T> {
 }
 
 impl<T: Payload> Producer<T> {
-    /// How this handle waits while the queue is full (default: [`Wait::Park`]).
+    /// How this handle waits while the queue is full (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.end.wait = wait;

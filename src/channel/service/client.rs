@@ -39,7 +39,7 @@ impl<Q: Body, R: Body> Client<Q, R> {
         Self { end, lane, wait: Wait::default(), busy: Cell::new(0) }
     }
 
-    /// How this client waits for answers (default: [`Wait::Park`]).
+    /// How this client waits for answers (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;
@@ -139,7 +139,7 @@ impl<Q: Body, R: Body> Held<'_, Q, R> {
         loop {
             let condition = || match look() {
                 // Whoever sleeps looks seldom: woken by a server's leaving, it is to see that.
-                None if wait == Wait::Park => no_server(),
+                None if matches!(wait, Wait::Park | Wait::Adaptive) => no_server(),
                 outcome => outcome,
             };
             let found = event.wait_until(&*end.inner, wait, deadline, condition, after_slice);

@@ -4,25 +4,6 @@ use thiserror::Error;
 
 use crate::region::AccessError;
 
-/// Why one did not become a client or a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum JoinError {
-    /// There are as many as there can be, all of them alive.
-    #[error(
-        "the service has {most} {role}s already, as many as there can be; let one go, or make room for more"
-    )]
-    TooMany {
-        /// `"client"` or `"server"`.
-        role: &'static str,
-        /// How many there can be.
-        most: usize,
-    },
-    /// Read-only, forked or corrupt.
-    #[error(transparent)]
-    Access(#[from] AccessError),
-}
-
 /// Why a call has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]

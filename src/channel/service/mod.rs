@@ -101,7 +101,7 @@ use std::sync::Arc;
 
 pub use body::{Body, Bytes};
 pub use client::{Client, NotAnswered, Pending, Reply, Request};
-pub use error::{CallError, JoinError, ReceiveError, SendError, TooLarge, TryReceiveError, TrySendError};
+pub use error::{CallError, ReceiveError, SendError, TooLarge, TryReceiveError, TrySendError};
 pub use replies::{Part, Replies};
 pub use server::{Call, Response, Server};
 pub use stream::{PartClaim, ResponseStream};
@@ -123,6 +123,7 @@ use crate::region::{
 };
 use crate::ring::calls::{self, State, Word};
 use crate::ring::counters::Counts;
+use crate::ring::error::RoleError;
 use crate::ring::members::Members;
 use crate::ring::role_words::Peer;
 use body::{LENGTH, Shape};
@@ -389,8 +390,8 @@ impl<Q: Body, R: Body> Service<Q, R> {
     /// Becomes one more client.
     ///
     /// # Errors
-    /// [`JoinError::TooMany`] when there are as many as there can be.
-    pub fn client(&self) -> Result<Client<Q, R>, JoinError> {
+    /// [`RoleError::TooMany`] when there are as many as there can be.
+    pub fn client(&self) -> Result<Client<Q, R>, RoleError> {
         let end = End::join(&self.inner, self.object, self.lanes, Side::Clients)?;
         Ok(Client::new(end))
     }
@@ -398,8 +399,8 @@ impl<Q: Body, R: Body> Service<Q, R> {
     /// Becomes one more server. A thread that serves has one of its own.
     ///
     /// # Errors
-    /// [`JoinError::TooMany`] when there are as many as there can be.
-    pub fn server(&self) -> Result<Server<Q, R>, JoinError> {
+    /// [`RoleError::TooMany`] when there are as many as there can be.
+    pub fn server(&self) -> Result<Server<Q, R>, RoleError> {
         let end = End::join(&self.inner, self.object, self.lanes, Side::Servers)?;
         Ok(Server::new(end))
     }
@@ -489,7 +490,7 @@ struct End<Q: Body, R: Body> {
 }
 
 impl<Q: Body, R: Body> End<Q, R> {
-    fn join(inner: &Arc<Inner>, object: Object, lanes: Lanes<Q, R>, side: Side) -> Result<Self, JoinError> {
+    fn join(inner: &Arc<Inner>, object: Object, lanes: Lanes<Q, R>, side: Side) -> Result<Self, RoleError> {
         inner.check_access()?;
         let me = inner.me()?;
         let members = members(&inner.memory, &object, &lanes.geometry, side);
@@ -499,7 +500,7 @@ impl<Q: Body, R: Body> End<Q, R> {
             members.join(me)
         });
         let most = members.words.len();
-        let index = index.ok_or(JoinError::TooMany { role: side.name(), most })?;
+        let index = index.ok_or(RoleError::TooMany { role: side.name(), most })?;
         let me = u64::from(me.slot()) + 1;
         Ok(Self { inner: inner.clone(), object, lanes, side, index, me, guard: inner.fork_guard() })
     }

@@ -44,7 +44,7 @@ impl<Q: Body, R: Body> Server<Q, R> {
         Self { end, wait: Wait::default(), next_lane: Cell::new(0), seen, searched }
     }
 
-    /// How this server waits for calls (default: [`Wait::Park`]).
+    /// How this server waits for calls (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.wait = wait;

@@ -31,7 +31,7 @@ impl<T: Message + ?Sized> Publisher<T> {
         Self { raw, _message: PhantomData }
     }
 
-    /// How this end waits for room, or for a block (default: [`Wait::Park`]).
+    /// How this end waits for room, or for a block (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.raw.wait = wait;
@@ -135,7 +135,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
         Self { raw, _message: PhantomData }
     }
 
-    /// How this end waits for a message (default: [`Wait::Park`]).
+    /// How this end waits for a message (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
         self.raw.wait = wait;

@@ -3,30 +3,7 @@
 use thiserror::Error;
 
 use crate::region::AccessError;
-
-/// Why one did not become a publisher or a subscriber.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum JoinError {
-    /// There are as many publishers as there can be.
-    #[error("the topic has {max} publishers already; make it for more (`Options::publishers`)")]
-    TooManyPublishers {
-        /// How many there can be.
-        max: usize,
-    },
-    /// There are as many subscribers as there can be.
-    #[error("the topic has {max} subscribers already; make it for more (`Options::subscribers`)")]
-    TooManySubscribers {
-        /// How many there can be.
-        max: usize,
-    },
-    /// A publisher stands still (stopped, or starved of its core) in the middle of a delivery.
-    #[error("a publisher has been in the middle of a delivery for five seconds; try again when it goes on")]
-    Busy,
-    /// Read-only, forked or corrupt.
-    #[error(transparent)]
-    Access(#[from] AccessError),
-}
+pub use crate::ring::error::RoleError;
 
 /// Why no block was to be had at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::ends::{Publisher, Subscriber};
-use super::error::JoinError;
+use super::error::RoleError;
 use super::message::Message;
 use super::options::Options;
 use super::publisher::RawPublisher;
@@ -92,8 +92,8 @@ impl<T: Message + ?Sized> Topic<T> {
     /// Becomes a publisher.
     ///
     /// # Errors
-    /// See [`JoinError`].
-    pub fn publisher(&self) -> Result<Publisher<T>, JoinError> {
+    /// See [`RoleError`].
+    pub fn publisher(&self) -> Result<Publisher<T>, RoleError> {
         Ok(Publisher::of(RawPublisher::new(&self.shared)?))
     }
 
@@ -101,8 +101,8 @@ impl<T: Message + ?Sized> Topic<T> {
     /// what the history keeps.
     ///
     /// # Errors
-    /// See [`JoinError`].
-    pub fn subscriber(&self) -> Result<Subscriber<T>, JoinError> {
+    /// See [`RoleError`].
+    pub fn subscriber(&self) -> Result<Subscriber<T>, RoleError> {
         self.subscriber_with(Policy::Lossless, usize::MAX)
     }
 
@@ -110,8 +110,8 @@ impl<T: Message + ?Sized> Topic<T> {
     /// (never more than the depth).
     ///
     /// # Errors
-    /// See [`JoinError`].
-    pub fn subscriber_with(&self, policy: Policy, replay: usize) -> Result<Subscriber<T>, JoinError> {
+    /// See [`RoleError`].
+    pub fn subscriber_with(&self, policy: Policy, replay: usize) -> Result<Subscriber<T>, RoleError> {
         Ok(Subscriber::of(RawSubscriber::new(&self.shared, policy, replay as u64)?))
     }
 

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::error::{JoinError, LoanError, PublishError, TryLoanError, TryPublishError};
+use super::error::{LoanError, PublishError, RoleError, TryLoanError, TryPublishError};
 use super::mapped::Mapped;
 use super::shared::{Shared, leave_publisher};
 use crate::atomic::{Ordering, spin_hint};
@@ -60,7 +60,7 @@ pub(super) struct Place {
 }
 
 impl RawPublisher {
-    pub(super) fn new(shared: &Arc<Shared>) -> Result<Self, JoinError> {
+    pub(super) fn new(shared: &Arc<Shared>) -> Result<Self, RoleError> {
         let me = shared.me()?;
         let members = shared.mapped.members();
         let mut index = members.join(me);
@@ -69,7 +69,7 @@ impl RawPublisher {
             shared.examine();
             index = members.join(me);
         }
-        let index = index.ok_or(JoinError::TooManyPublishers { max: members.words.len() })?;
+        let index = index.ok_or(RoleError::TooMany { role: "publisher", most: members.words.len() })?;
         let delivering = Delivering::new();
         Ok(Self {
             shared: shared.clone(),

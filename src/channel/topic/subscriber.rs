@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::error::{JoinError, ReceiveError, TryReceiveError};
+use super::error::{ReceiveError, RoleError, TryReceiveError};
 use super::publisher::SHORT;
 use super::shared::Shared;
 use crate::atomic::{AtomicU32, AtomicU64, Ordering, spin_hint};
@@ -49,7 +49,7 @@ pub(super) struct RawSubscriber {
 }
 
 impl RawSubscriber {
-    pub(super) fn new(shared: &Arc<Shared>, policy: Policy, replay: u64) -> Result<Self, JoinError> {
+    pub(super) fn new(shared: &Arc<Shared>, policy: Policy, replay: u64) -> Result<Self, RoleError> {
         let me = shared.me()?;
         let mapped = &shared.mapped;
         let deadline = Instant::now() + PATIENCE;
@@ -77,14 +77,14 @@ impl RawSubscriber {
                     });
                 }
                 if swept {
-                    return Err(JoinError::TooManySubscribers { max: mapped.subscribers() });
+                    return Err(RoleError::TooMany { role: "subscriber", most: mapped.subscribers() });
                 }
                 swept = true;
             }
             // Its holder, or some subscribers, may be dead and not swept yet.
             shared.examine();
             if Instant::now() > deadline {
-                return Err(JoinError::Busy);
+                return Err(RoleError::Busy { role: "publisher" });
             }
             std::thread::yield_now();
         }

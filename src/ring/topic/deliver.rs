@@ -221,9 +221,9 @@ fn let_go(backing: &impl Backing, number: u64) {
     let old = Descriptor::from_word(backing.entry(Entries::Log, number)[DESCRIPTOR].load(Ordering::Relaxed));
     if let Some(publisher) = old.block.and_then(|block| backing.publisher(block)) {
         // By compare-and-swap: done twice (by a sweep), it must not take the block from one who has claimed it
-        // since. Release: pairs with the Acquire in `pool::claim`: passes on the payload's writing, which came
-        // before by the turn.
-        let _ = publisher.compare_exchange(KEPT, 0, Ordering::Release, Ordering::Relaxed);
+        // since. Relaxed: who claims it next synchronises with whoever stored KEPT, whose release sequence this
+        // goes on.
+        let _ = publisher.compare_exchange(KEPT, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -259,8 +259,8 @@ fn finish_eviction(backing: &impl Backing, subscription: usize, number: u64) {
 pub(crate) fn recover(backing: &impl Backing) {
     let number = backing.head(Head::Published).load(Ordering::Relaxed);
     for subscription in 0..backing.subscribers() {
-        // Acquire: the dead's last word; as in `look`.
-        let cursor = backing.cursor(subscription).load(Ordering::Acquire);
+        // Relaxed, both: only whether the dead's eviction is half-way is looked at, and its death orders what it did.
+        let cursor = backing.cursor(subscription).load(Ordering::Relaxed);
         let evicted = backing.evicted(subscription).load(Ordering::Relaxed);
         if (cursor ^ evicted) & 1 != 0 {
             finish_eviction(backing, subscription, number);
