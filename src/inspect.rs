@@ -47,6 +47,13 @@ pub enum RoleState {
         /// Whether it lives.
         liveness: Liveness,
     },
+    /// The participant in this slot was told to leave: it can do nothing, but has not left yet.
+    Revoked {
+        /// Its slot.
+        slot: u32,
+        /// Whether it lives.
+        liveness: Liveness,
+    },
     /// Its last holder left.
     Left,
     /// Its last holder died.
@@ -227,7 +234,14 @@ pub(crate) fn role_state(region: &Region, word: u32) -> RoleState {
     match (word, Owner::from_word(word)) {
         (role::LEFT, _) => RoleState::Left,
         (role::DIED, _) => RoleState::Died,
-        (_, Some(owner)) => RoleState::Held { slot: owner.slot(), liveness: region.inner.liveness(owner) },
+        (_, Some(owner)) => {
+            let (slot, liveness) = (owner.slot(), region.inner.liveness(owner));
+            if word & role::REVOKED == role::REVOKED {
+                RoleState::Revoked { slot, liveness }
+            } else {
+                RoleState::Held { slot, liveness }
+            }
+        }
         (_, None) => RoleState::Never,
     }
 }

@@ -13,6 +13,8 @@
 #![allow(clippy::pedantic)]
 
 mod common;
+#[path = "single_step/lanes.rs"]
+mod lanes;
 #[path = "single_step/queue.rs"]
 mod queue;
 #[path = "single_step/topic.rs"]
@@ -49,6 +51,11 @@ fn main() -> ExitCode {
             ("closing_a_queue", queue::closing),
             ("joining_and_leaving_a_queue", queue::joining_and_leaving),
             ("sweeping_a_queue", queue::sweeping),
+            ("sending_in_a_lane", lanes::sending),
+            ("receiving_from_lanes", lanes::receiving),
+            ("revoking_a_lane", lanes::revoking),
+            ("joining_and_leaving_lanes", lanes::joining_and_leaving),
+            ("sweeping_lanes", lanes::sweeping),
             ("publishing_to_a_topic", topic::publishing),
             ("receiving_from_a_topic", topic::receiving),
             ("joining_and_leaving_a_topic", topic::joining_and_leaving),

@@ -15,9 +15,31 @@
 //! ```
 //!
 //! Each producer has a lane of its own, a ring of records, and shares no word with the others that is written as it
-//! sends. The consumer goes round the lanes and takes up to 16 messages of one before it looks at the next. So each
-//! producer's messages come in its order, those of different producers in any; one that sends without end delays the
-//! others by 16 messages a round at the most.
+//! sends. The consumer goes round the lanes and takes up to 16 messages of one before it looks at the next (up to 256,
+//! where the others had nothing when they last had their turn). So each producer's messages come in its order, those of
+//! different producers in any.
+//!
+//! # Messages that are longer than that
+//!
+//! A message of more than half a lane, less 8 bytes, is [`TooLarge`](crate::bytes::TooLarge), unless the lanes were made
+//! for messages [in parts](LanesOptions::chained), up to a bound: then [`Producer::push`] sends it in parts of a quarter
+//! of a lane, and the consumer puts them together. It gets the message whole or not at all:
+//!
+//! * A producer that dies, or gives up, between two parts has sent nothing: the consumer drops what it has, and counts
+//!   it as aborted, when it knows that the producer is gone, or has sent something else.
+//! * A message of at most three quarters of a lane, less 24 bytes, stays in the lane until its loan is dropped: a consumer
+//!   that dies leaves it to its successor.
+//! * Of a longer one the parts must be released as they come. If the consumer dies (or leaves) amid it, or with its loan,
+//!   it is lost, and counted, although `push` may have said that it was sent.
+//!
+//! A pollable or selected consumer may be told of a part, and find no message yet.
+//!
+//! # What is leaked, and what can be done
+//!
+//! A [`Claim`] or [`Loan`] that is forgotten holds nothing: the next claim is the same room, and the next loan the same
+//! message. A [`Producer`] that is forgotten, or that hangs, holds its lane, and the consumer waits for it: see
+//! [`Lanes::revoke`]. A consumer cannot be revoked while it lives, since nobody could tell when it has stopped reading:
+//! end its process.
 //!
 //! # What a death costs
 //!

@@ -12,6 +12,12 @@
 //!
 //! The algorithm and its picture are in `records`, the layout in [`crate::layout::spsc`]. What a
 //! successor may see twice is as for [`super::spsc`]: what was lent out and not released.
+//!
+//! A claim or loan that is forgotten holds nothing: the next claim is the same room, the next loan the same message. An
+//! end that is forgotten keeps its role until its process detaches or ends; there is no taking it from one that lives.
+
+// As in `habit`.
+#![allow(clippy::inline_always)]
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -245,7 +251,7 @@ impl Producer {
     ///
     /// # Errors
     /// See [`TrySendError`].
-    #[inline]
+    #[inline(always)]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), TrySendError> {
         let mut claim = self.try_claim(message.len())?;
         claim.copy_from_slice(message);
@@ -257,7 +263,7 @@ impl Producer {
     ///
     /// # Errors
     /// See [`SendError`].
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, message: &[u8]) -> Result<(), SendError> {
         self.push_until(message, None)
     }
@@ -270,7 +276,7 @@ impl Producer {
         self.push_until(message, Instant::now().checked_add(time))
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_until(&mut self, message: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
         let mut claim = self.claim_until(message.len(), deadline)?;
         claim.copy_from_slice(message);
@@ -286,9 +292,9 @@ impl Producer {
     pub fn push_all(&mut self, messages: &[&[u8]]) -> Result<usize, TrySendError> {
         let mut sent = 0;
         for message in messages {
-            match self.claim_position(message.len()) {
-                Ok(position) => {
-                    self.bytes_of(position, message.len()).copy_from_slice(message);
+            match self.find_room(message.len()) {
+                Ok(()) => {
+                    self.record(message.len()).copy_from_slice(message);
                     self.core.commit(&self.memory, message.len() as u64);
                     count_message(&self.memory, SENT, 1);
                     sent += 1;
@@ -309,17 +315,17 @@ impl Producer {
     ///
     /// # Errors
     /// See [`TrySendError`].
-    #[inline]
+    #[inline(always)]
     pub fn try_claim(&mut self, length: usize) -> Result<Claim<'_>, TrySendError> {
-        let position = self.claim_position(length)?;
-        Ok(Claim { position, length, producer: self })
+        self.find_room(length)?;
+        Ok(Claim { length, producer: self })
     }
 
     /// Claims room for a message of `length` bytes, waiting for it as long as it takes.
     ///
     /// # Errors
     /// See [`SendError`].
-    #[inline]
+    #[inline(always)]
     pub fn claim(&mut self, length: usize) -> Result<Claim<'_>, SendError> {
         self.claim_until(length, None)
     }
@@ -332,63 +338,81 @@ impl Producer {
         self.claim_until(length, Instant::now().checked_add(time))
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_length(&self, length: usize) -> Result<(), TooLarge> {
         let max = self.memory.longest();
         if length <= max { Ok(()) } else { Err(TooLarge { length, max }) }
     }
 
-    #[inline]
-    fn claim_position(&mut self, length: usize) -> Result<u64, TrySendError> {
+    #[inline(always)]
+    fn claim_until(&mut self, length: usize, deadline: Option<Instant>) -> Result<Claim<'_>, SendError> {
         self.check_length(length)?;
+        if !self.room_at_hand(length) {
+            self.wait_for_room(length, deadline)?;
+        }
+        Ok(Claim { length, producer: self })
+    }
+
+    /// Makes room for a message at the core's position.
+    #[inline(always)]
+    fn find_room(&mut self, length: usize) -> Result<(), TrySendError> {
+        self.check_length(length)?;
+        if self.room_at_hand(length) { Ok(()) } else { self.look_for_room(length).map_err(Into::into) }
+    }
+
+    /// Whether there is known to be room, and this process may use it.
+    #[inline(always)]
+    fn room_at_hand(&self, length: usize) -> bool {
+        !self.role.forked() && !self.consumer_gone && self.core.room_at_hand(&self.memory, length as u64)
+    }
+
+    /// Says that the consumer is gone, once that was noticed, until a successor is there.
+    fn check_consumer(&mut self) -> Result<(), NoSpace> {
         if self.role.forked() {
-            return Err(TryPushError::Access(AccessError::Forked, ()).into());
+            return Err(NoSpace::Access(AccessError::Forked));
         }
         if self.consumer_gone {
             if let Some(gone) = waiting::consumer_gone(&self.role) {
-                return Err(gone.try_push(()).into());
+                return Err(gone);
             }
             self.consumer_gone = false;
         }
-        self.core
-            .claim(&self.memory, length as u64)
-            .map_err(|no_slot| waiting::why_no_space(&self.role, no_slot).try_push(()).into())
+        Ok(())
     }
 
-    #[inline]
-    fn claim_until(&mut self, length: usize, deadline: Option<Instant>) -> Result<Claim<'_>, SendError> {
-        let position = match self.claim_position(length) {
-            Ok(position) => position,
-            Err(TrySendError::TooLarge(error)) => return Err(error.into()),
-            Err(TrySendError::Revoked) => return Err(SendError::Revoked),
-            Err(TrySendError::Push(TryPushError::Full(()))) => {
-                let Self { core, memory, wait, role, .. } = self;
-                waiting::for_space(role, *wait, deadline, |look| match look {
-                    Look::Exact => core.claim(memory, length as u64),
-                    Look::Cheap => core.claim_published(memory, length as u64),
-                })
-                .map_err(|no_space| no_space.push(()))?
-            }
-            Err(TrySendError::Push(TryPushError::Disconnected(()))) => {
-                return Err(NoSpace::Left.push(()).into());
-            }
-            Err(TrySendError::Push(TryPushError::PeerDied(()))) => return Err(NoSpace::Died.push(()).into()),
-            Err(TrySendError::Push(TryPushError::Closed(()))) => return Err(PushError::Closed(()).into()),
-            Err(TrySendError::Push(TryPushError::Access(error, ()))) => {
-                return Err(PushError::Access(error, ()).into());
-            }
-        };
-        Ok(Claim { position, length, producer: self })
+    #[cold]
+    #[inline(never)]
+    fn look_for_room(&mut self, length: usize) -> Result<(), TryPushError<()>> {
+        self.check_consumer().map_err(|gone| gone.try_push(()))?;
+        match self.core.claim(&self.memory, length as u64) {
+            Ok(_) => Ok(()),
+            Err(no_slot) => Err(waiting::why_no_space(&self.role, no_slot).try_push(())),
+        }
     }
 
-    #[inline]
-    fn bytes_of(&mut self, position: u64, length: usize) -> &mut [u8] {
+    #[cold]
+    #[inline(never)]
+    fn wait_for_room(&mut self, length: usize, deadline: Option<Instant>) -> Result<(), PushError<()>> {
+        self.check_consumer().map_err(|gone| gone.push(()))?;
+        let Self { core, memory, wait, role, .. } = self;
+        waiting::for_space(role, *wait, deadline, |look| match look {
+            Look::Exact => core.claim(memory, length as u64),
+            Look::Cheap => core.claim_published(memory, length as u64),
+        })
+        .map(|_| ())
+        .map_err(|no_space| no_space.push(()))
+    }
+
+    /// The record at the core's position, for which there is room.
+    #[inline(always)]
+    fn record(&mut self, length: usize) -> &mut [u8] {
+        let position = self.core.position();
         // SAFETY: `claim` gave this producer the record, which nobody reads before its header; the
         // borrow of `self` keeps it the only one in this process.
         unsafe { self.memory.message((position, length as u64)).as_mut() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn look_for_sleepers(&mut self) {
         if self.role.peer_sleeps() {
             self.somebody_sleeps_or_left();
@@ -415,13 +439,12 @@ impl fmt::Debug for Producer {
 #[must_use = "a claim that is dropped sends nothing"]
 pub struct Claim<'a> {
     producer: &'a mut Producer,
-    position: u64,
     length: usize,
 }
 
 impl Claim<'_> {
     /// Sends what was written. In a forked child this does nothing: the claim is the parent's.
-    #[inline]
+    #[inline(always)]
     pub fn commit(self) {
         if !self.producer.role.forked() {
             self.producer.core.commit(&self.producer.memory, self.length as u64);
@@ -431,7 +454,7 @@ impl Claim<'_> {
     }
 
     /// Sends only the first `length` bytes (or all, if there are fewer).
-    #[inline]
+    #[inline(always)]
     pub fn commit_prefix(mut self, length: usize) {
         self.length = self.length.min(length);
         self.commit();
@@ -440,17 +463,17 @@ impl Claim<'_> {
 
 impl Deref for Claim<'_> {
     type Target = [u8];
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
         // SAFETY: the claim has the record to itself until it is committed.
-        unsafe { self.producer.memory.message((self.position, self.length as u64)).as_ref() }
+        unsafe { self.producer.memory.message((self.producer.core.position(), self.length as u64)).as_ref() }
     }
 }
 
 impl DerefMut for Claim<'_> {
-    #[inline]
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.producer.bytes_of(self.position, self.length)
+        self.producer.record(self.length)
     }
 }
 
@@ -480,6 +503,7 @@ impl Consumer {
     ///
     /// # Errors
     /// See [`TryPopError`].
+    #[inline(always)]
     pub fn try_pop(&mut self, into: &mut Vec<u8>) -> Result<(), TryPopError> {
         let loan = self.try_receive()?;
         into.clear();
@@ -491,6 +515,7 @@ impl Consumer {
     ///
     /// # Errors
     /// See [`PopError`].
+    #[inline(always)]
     pub fn pop(&mut self, into: &mut Vec<u8>) -> Result<(), PopError> {
         let loan = self.receive()?;
         into.clear();
@@ -502,31 +527,22 @@ impl Consumer {
     ///
     /// # Errors
     /// See [`TryPopError`].
-    #[inline]
+    #[inline(always)]
     pub fn try_receive(&mut self) -> Result<Loan<'_>, TryPopError> {
-        if self.role.forked() {
-            return Err(AccessError::Forked.into());
-        }
-        if !self.something_there()
-            && let Some(error) = waiting::why_no_message(&self.role, || self.something_there())
-        {
-            return Err(error);
-        }
-        match self.lend() {
-            Ok(Some(message)) => Ok(Loan { message, consumer: self }),
-            Ok(None) => Err(TryPopError::Empty),
-            Err(error) => Err(error.into()),
-        }
+        let length = match self.at_hand() {
+            Some(length) => length,
+            None => self.look()?,
+        };
+        Ok(self.lend(length))
     }
 
     /// Lends the next message out, waiting for it as long as it takes.
     ///
     /// # Errors
     /// See [`PopError`]: all that was sent is received before it is said that the producer is gone.
-    #[inline]
+    #[inline(always)]
     pub fn receive(&mut self) -> Result<Loan<'_>, PopError> {
-        let message = self.wait_and_lend(None)?;
-        Ok(Loan { message, consumer: self })
+        self.receive_until(None)
     }
 
     /// The same, waiting at most `time`.
@@ -534,8 +550,16 @@ impl Consumer {
     /// # Errors
     /// See [`PopError`].
     pub fn receive_timeout(&mut self, time: Duration) -> Result<Loan<'_>, PopError> {
-        let message = self.wait_and_lend(Instant::now().checked_add(time))?;
-        Ok(Loan { message, consumer: self })
+        self.receive_until(Instant::now().checked_add(time))
+    }
+
+    #[inline(always)]
+    fn receive_until(&mut self, deadline: Option<Instant>) -> Result<Loan<'_>, PopError> {
+        let length = match self.at_hand() {
+            Some(length) => length,
+            None => self.wait(deadline)?,
+        };
+        Ok(self.lend(length))
     }
 
     /// Lends up to `most` messages out together, waiting for the first as long as it takes. Dropping
@@ -544,9 +568,12 @@ impl Consumer {
     /// # Errors
     /// See [`PopError`].
     pub fn receive_batch(&mut self, most: usize) -> Result<Batch<'_>, PopError> {
-        let first = self.wait_and_lend(None)?;
-        let mut messages = vec![first];
-        let mut last = first;
+        let length = match self.at_hand() {
+            Some(length) => length,
+            None => self.wait(None)?,
+        };
+        let mut last = (self.core.position(), length);
+        let mut messages = vec![last];
         while messages.len() < most {
             match self.core.following(&self.memory, last).map_err(|_| AccessError::Corrupt)? {
                 Some(next) => last = next,
@@ -564,8 +591,42 @@ impl Consumer {
         self.memory.header(self.core.position()).load(Ordering::Acquire) != 0
     }
 
-    #[inline]
-    fn wait_and_lend(&mut self, deadline: Option<Instant>) -> Result<(u64, u64), PopError> {
+    /// Bytes of the next message, if it is there, and this process may take it.
+    #[inline(always)]
+    fn at_hand(&self) -> Option<u64> {
+        if self.role.forked() { None } else { self.core.whole_at_hand(&self.memory) }
+    }
+
+    /// The same, behind padding; `None` when only that was there.
+    fn find(&mut self) -> Result<Option<u64>, AccessError> {
+        let before = self.core.position();
+        let next = self.core.next(&self.memory).map_err(|_| AccessError::Corrupt)?;
+        if self.core.position() != before {
+            // Padding was released, for which the producer may be waiting.
+            self.role.notify_peer();
+        }
+        Ok(next.map(|(_, length)| length))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self) -> Result<u64, TryPopError> {
+        if self.role.forked() {
+            return Err(AccessError::Forked.into());
+        }
+        if !self.something_there() {
+            self.stream.found_empty();
+            self.core.publish(&self.memory);
+            if let Some(error) = waiting::why_no_message(&self.role, || self.something_there()) {
+                return Err(error);
+            }
+        }
+        self.find()?.ok_or(TryPopError::Empty)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<u64, PopError> {
         if self.role.forked() {
             return Err(AccessError::Forked.into());
         }
@@ -576,40 +637,34 @@ impl Consumer {
                 waiting::for_message(&self.role, self.wait, deadline, pauses, || self.something_there())?;
             }
             // What was there may have been padding alone, which is behind us now.
-            if let Some(message) = self.lend()? {
-                return Ok(message);
+            if let Some(length) = self.find()? {
+                return Ok(length);
             }
         }
     }
 
-    /// Records that the next message is handed out; `None` when only padding was there.
-    #[inline]
-    fn lend(&mut self) -> Result<Option<(u64, u64)>, AccessError> {
-        let before = self.core.position();
-        let next = self.core.next(&self.memory).map_err(|_| AccessError::Corrupt)?;
-        if self.core.position() != before {
-            // Padding was released, for which the producer may be waiting.
-            self.role.notify_peer();
+    /// Lends the next message out, of so many bytes.
+    #[inline(always)]
+    fn lend(&mut self, length: u64) -> Loan<'_> {
+        let position = self.core.position();
+        if length <= LARGEST_TAKEN && self.stream.received() == Habit::Ahead {
+            self.memory.take_lines(position + AHEAD, record_size(length));
         }
-        if let Some(message) = next {
-            if message.1 <= LARGEST_TAKEN && self.stream.received() == Habit::Ahead {
-                self.memory.take_lines(message.0 + AHEAD, record_size(message.1));
-            }
-            self.core.hand_out(&self.memory, message);
-        }
-        Ok(next)
+        self.core.hand_out(&self.memory, (position, length));
+        Loan { length, consumer: self }
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(&mut self, message: (u64, u64), messages: u64) {
-        if !self.role.forked() {
-            if message.1 <= LARGEST_TAKEN && self.stream.habit() == Habit::Behind {
-                self.memory.drop_lines(message.0, record_size(message.1));
-            }
-            self.core.release(&self.memory, message);
-            count_message(&self.memory, RELEASED, messages);
-            self.role.notify_peer();
+        if self.role.forked() {
+            return;
         }
+        if messages == 1 && message.1 <= LARGEST_TAKEN && self.stream.habit() == Habit::Behind {
+            self.memory.drop_lines(message.0, record_size(message.1));
+        }
+        self.core.release(&self.memory, message);
+        count_message(&self.memory, RELEASED, messages);
+        self.role.notify_peer();
     }
 }
 
@@ -622,30 +677,35 @@ impl fmt::Debug for Consumer {
 /// A message, lent out where it lies. Dropping it releases it.
 pub struct Loan<'a> {
     consumer: &'a mut Consumer,
-    message: (u64, u64),
+    length: u64,
 }
 
 impl Loan<'_> {
     /// Whether a consumer that died may have had it already.
     pub fn seen_before(&self) -> bool {
-        self.consumer.core.seen_before(self.message.0)
+        self.consumer.core.seen_before(self.consumer.core.position())
+    }
+
+    #[inline(always)]
+    fn message(&self) -> (u64, u64) {
+        (self.consumer.core.position(), self.length)
     }
 }
 
 impl Deref for Loan<'_> {
     type Target = [u8];
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
         // SAFETY: the header (Acquire) said that the bytes are there; the producer does not write
         // there before the release, which takes the loan's end.
-        unsafe { self.consumer.memory.message(self.message).as_ref() }
+        unsafe { self.consumer.memory.message(self.message()).as_ref() }
     }
 }
 
 impl Drop for Loan<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        self.consumer.release(self.message, 1);
+        self.consumer.release(self.message(), 1);
     }
 }
 

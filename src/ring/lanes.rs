@@ -8,7 +8,8 @@
 //! ```
 //!
 //! * join: take the lane's role word, then set its bit in `used`, then (much later) write a header;
-//! * receive: go on with this turn's lane, up to [`BURST`] messages, else look at the next lanes in `used`;
+//! * receive: go on with this turn's lane, up to [`BURST`] messages (more where the others have nothing), else look at
+//!   the next lanes in `used`;
 //! * release: tally, then `head`, as in the ring of records.
 //!
 //! Producers share nothing that is written as they send. A burst ends though more is there, so that no lane can
@@ -22,6 +23,8 @@
 //! lane's `head`; what lies below `taken` it may have had already. Producers look at the consumer's role, on a line
 //! that is written only when somebody comes or goes, before each claim.
 
+// As in `habit`.
+#![allow(clippy::inline_always)]
 #![forbid(unsafe_code)]
 
 use super::chains::{Chain, Step};
@@ -35,21 +38,27 @@ use crate::layout::owner::{self, Owner};
 use crate::layout::spsc::role;
 use crate::sync::eventcount::SLEEPERS;
 
-/// How many messages of one lane are received before the others get their turn.
-pub(crate) const BURST: u32 = 16;
+/// How many messages of one lane are received before the others get their turn;
+const BURST: u32 = 16;
+/// and how many where the others had nothing when they had theirs, at most: twice as many each time.
+const LONGEST_BURST: u32 = 256;
 /// How many parts of one lane's chain are looked at before the others get their turn.
 const PARTS: u32 = 16;
 /// Words of a tally: position, messages, bytes, lost, aborted.
 pub(crate) const TALLY: usize = 5;
 
+/// One lane: its records, and
+pub(crate) trait Lane: Records {
+    /// its two tallies: [`TALLY`] words each.
+    fn tallies(&self) -> [&[AtomicU64]; 2];
+}
+
 /// The words of the lanes, wherever they lie.
 pub(crate) trait Lanes {
     /// How many there are: 1 to 64, fixed and private.
     fn count(&self) -> usize;
-    /// The records of a lane below the count.
-    fn lane(&self, lane: usize) -> impl Records;
-    /// Its two tallies: [`TALLY`] words each.
-    fn tallies(&self, lane: usize) -> [&[AtomicU64]; 2];
+    /// A lane below the count.
+    fn lane(&self, lane: usize) -> impl Lane;
     /// The longest message that may come in parts; 0: none.
     fn longest_chain(&self) -> u64;
     /// The eventcount on which its producer sleeps.
@@ -78,7 +87,7 @@ pub(crate) fn join(lanes: &impl Lanes, me: Owner) -> Option<usize> {
 }
 
 /// Whether this producer may go on: it still has its lane.
-#[inline]
+#[inline(always)]
 pub(crate) fn has_lane(lanes: &impl Lanes, lane: usize, me: Owner) -> bool {
     // Relaxed: it reads nothing that whoever revokes has written.
     lanes.producers()[lane].load(Ordering::Relaxed) == me.bits()
@@ -161,7 +170,7 @@ pub(crate) fn tally(places: [&[AtomicU64]; 2], released: u64) -> Tally {
 
 impl Tally {
     /// Says so for all up to `position`, which is about to be released.
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, places: [&[AtomicU64]; 2], position: u64) {
         self.place = 1 - self.place;
         let words = &places[self.place][..TALLY];
@@ -175,16 +184,6 @@ impl Tally {
         // has reached it already, this is the moment from which they count.
         words[0].store(position, Ordering::Release);
     }
-}
-
-/// A message that was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) lane: usize,
-    /// Position and length; of the last part, where there are several.
-    pub(crate) message: (u64, u64),
-    /// It came in parts, which were put together.
-    pub(crate) chained: bool,
 }
 
 /// What the consumer's user does for its merge.
@@ -207,117 +206,151 @@ struct End {
 /// The consumer's private half.
 #[derive(Debug)]
 pub(crate) struct Merge {
+    /// Of each lane; that of this turn's is elsewhere,
     ends: Vec<End>,
+    /// namely here, where it is at hand.
+    current: End,
     /// Whose turn it is,
     turn: usize,
-    /// and how many more messages it may have.
+    /// how many more messages it may have,
     left: u32,
+    /// and how many it could have.
+    burst: u32,
 }
 
 impl Merge {
     /// Takes over where the last consumer released. `None` for an impossible position.
     pub(crate) fn resume(lanes: &impl Lanes) -> Option<Self> {
-        let end = |lane| {
-            let records = RecordConsumer::resume(&lanes.lane(lane))?;
-            let tally = tally(lanes.tallies(lane), records.position());
-            Some(End { records, tally, chain: Chain::None })
-        };
-        let ends = (0..lanes.count()).map(end).collect::<Option<_>>()?;
-        Some(Self { ends, turn: lanes.count() - 1, left: 0 })
+        let ends =
+            (0..lanes.count()).map(|lane| End::resume(&lanes.lane(lane))).collect::<Option<Vec<_>>>()?;
+        let turn = lanes.count() - 1;
+        let current = End::resume(&lanes.lane(turn))?;
+        Some(Self { ends, current, turn, left: 0, burst: BURST })
     }
 
-    /// The next message, if there is one.
+    /// Bytes of the next record, if this turn goes on and that is a message of its own. `lane`: this turn's, here and
+    /// below.
+    #[inline(always)]
+    pub(crate) fn at_hand(&self, lane: &impl Lane) -> Option<u64> {
+        let End { records, chain, .. } = &self.current;
+        if self.left > 0 && *chain == Chain::None { records.whole_at_hand(lane) } else { None }
+    }
+
+    /// Looks for the next message: bytes of its record, the last one where it came in parts. The turn may have changed.
     ///
     /// A lane that is damaged says so when its turn comes; the others go on.
-    #[inline]
-    pub(crate) fn next(
+    pub(crate) fn find(
         &mut self,
         lanes: &impl Lanes,
         assistant: &mut impl Assistant,
-    ) -> Result<Option<Found>, NoSlot> {
-        if self.left > 0 {
-            self.left -= 1;
-            if let Some(found) = self.ends[self.turn].look(lanes, self.turn, assistant)? {
-                return Ok(Some(found));
-            }
+    ) -> Result<Option<u64>, NoSlot> {
+        let used_up = self.left == 0;
+        if !used_up && let Some(length) = self.current.look(lanes, self.turn, assistant)? {
+            return Ok(Some(length));
         }
-        self.next_turn(lanes, assistant)
-    }
-
-    /// Goes round, from the lane behind this turn's to this turn's.
-    fn next_turn(
-        &mut self,
-        lanes: &impl Lanes,
-        assistant: &mut impl Assistant,
-    ) -> Result<Option<Found>, NoSlot> {
+        // Goes round, from the lane behind this turn's to this turn's.
         self.left = 0;
         for lane in used(lanes, self.turn + 1) {
-            match self.ends[lane].look(lanes, lane, assistant) {
-                Ok(None) => {}
-                Ok(found) => {
-                    (self.turn, self.left) = (lane, BURST - 1);
-                    return Ok(found);
-                }
-                Err(corrupt) => {
-                    self.turn = lane;
-                    return Err(corrupt);
-                }
+            let again = lane == self.turn;
+            let end = if again { &mut self.current } else { &mut self.ends[lane] };
+            let found = end.look(lanes, lane, assistant);
+            if found != Ok(None) {
+                self.burst = if again && used_up { LONGEST_BURST.min(2 * self.burst) } else { BURST };
+                self.left = if found.is_ok() { self.burst } else { 0 };
+                std::mem::swap(&mut self.current, &mut self.ends[self.turn]);
+                self.turn = lane;
+                std::mem::swap(&mut self.current, &mut self.ends[self.turn]);
+                return found;
             }
         }
         Ok(None)
     }
 
+    /// Whose turn it is: the lane of the message that was found.
+    #[inline(always)]
+    pub(crate) fn lane(&self) -> usize {
+        self.turn
+    }
+
+    /// The position of its record.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.current.records.position()
+    }
+
+    /// Whether it came in parts, which were put together.
+    #[inline(always)]
+    pub(crate) fn is_chained(&self) -> bool {
+        self.current.chain != Chain::None
+    }
+
+    /// Whether a consumer that died may have seen it.
+    #[inline(always)]
+    pub(crate) fn seen_before(&self) -> bool {
+        let End { records, chain, .. } = &self.current;
+        records.seen_before(match chain {
+            Chain::Complete { first, .. } => *first,
+            _ => records.position(),
+        })
+    }
+
     /// Whether the next look would find anything, a part or a damaged header included.
     pub(crate) fn something_there(&self, lanes: &impl Lanes) -> bool {
-        used(lanes, self.turn).any(|lane| self.ends[lane].records.next_is_there(&lanes.lane(lane)))
+        used(lanes, self.turn).any(|lane| self.end(lane).records.next_is_there(&lanes.lane(lane)))
+    }
+
+    fn end(&self, lane: usize) -> &End {
+        if lane == self.turn { &self.current } else { &self.ends[lane] }
     }
 
     /// Lets the producers know what is released. To be called whenever nothing is there.
     pub(crate) fn publish(&mut self, lanes: &impl Lanes) {
         for lane in used(lanes, self.turn) {
-            self.ends[lane].records.publish(&lanes.lane(lane));
+            let end = if lane == self.turn { &mut self.current } else { &mut self.ends[lane] };
+            end.records.publish(&lanes.lane(lane));
         }
     }
 
-    /// Records, before anybody sees it, that the message is handed out; whether it may have been before, by a
-    /// consumer that died.
-    #[inline]
-    pub(crate) fn hand_out(&self, lanes: &impl Lanes, found: Found) -> bool {
-        let End { records, chain, .. } = &self.ends[found.lane];
-        records.hand_out(&lanes.lane(found.lane), found.message);
-        records.seen_before(match chain {
-            Chain::Complete { first, .. } => *first,
-            _ => found.message.0,
-        })
+    /// Records, before anybody sees it, that the message that was found, whose record has `length` bytes, is handed
+    /// out.
+    #[inline(always)]
+    pub(crate) fn hand_out(&mut self, lane: &impl Lane, length: u64) {
+        self.left = self.left.saturating_sub(1);
+        let End { records, .. } = &self.current;
+        records.hand_out(lane, (records.position(), length));
     }
 
-    /// Gives the message back.
-    #[inline]
-    pub(crate) fn release(&mut self, lanes: &impl Lanes, found: Found) {
-        let End { records, tally, chain } = &mut self.ends[found.lane];
-        let (position, length) = found.message;
+    /// Gives it back.
+    #[inline(always)]
+    pub(crate) fn release(&mut self, lane: &impl Lane, length: u64) {
+        let End { records, tally, chain } = &mut self.current;
+        let message = (records.position(), length);
         tally.messages += 1;
-        tally.bytes += match std::mem::replace(chain, Chain::None) {
+        tally.bytes += match *chain {
             Chain::Complete { length, .. } => length,
             _ => length,
         };
-        tally.write(lanes.tallies(found.lane), position + record_size(length));
-        records.release(&lanes.lane(found.lane), found.message);
+        *chain = Chain::None;
+        tally.write(lane.tallies(), message.0 + record_size(length));
+        records.release(lane, message);
     }
 }
 
 impl End {
-    #[inline]
+    fn resume(lane: &impl Lane) -> Option<Self> {
+        let records = RecordConsumer::resume(lane)?;
+        let tally = tally(lane.tallies(), records.position());
+        Some(Self { records, tally, chain: Chain::None })
+    }
+
     fn look<L: Lanes>(
         &mut self,
         lanes: &L,
         lane: usize,
         assistant: &mut impl Assistant,
-    ) -> Result<Option<Found>, NoSlot> {
+    ) -> Result<Option<u64>, NoSlot> {
         match self.next_part(lanes, lane, assistant)? {
-            Some((message, Part::WHOLE)) if self.chain == Chain::None => {
-                Ok(Some(Found { lane, message, chained: false }))
-            }
+            Some(((_, length), Part::WHOLE)) if self.chain == Chain::None => Ok(Some(length)),
             None if self.chain == Chain::None => Ok(None),
             _ => self.look_at_chain(lanes, lane, assistant),
         }
@@ -347,7 +380,7 @@ impl End {
         lanes: &L,
         lane: usize,
         assistant: &mut impl Assistant,
-    ) -> Result<Option<Found>, NoSlot> {
+    ) -> Result<Option<u64>, NoSlot> {
         for _ in 0..PARTS {
             let next = match self.next_part(lanes, lane, assistant)? {
                 // Looked again after the role: all that was sent before it was given up comes first.
@@ -365,12 +398,12 @@ impl End {
             let longest = lanes.longest_chain();
             let step = self.chain.take_in(message.0, message.1, part, longest)?;
             match step {
-                Step::Whole => return Ok(Some(Found { lane, message, chained: false })),
+                Step::Whole => return Ok(Some(message.1)),
                 Step::Complete { append } => {
                     if append {
                         assistant.append(lane, message, false);
                     }
-                    return Ok(Some(Found { lane, message, chained: true }));
+                    return Ok(Some(message.1));
                 }
                 Step::Append { first, held } => {
                     assistant.append(lane, message, first);
@@ -386,7 +419,7 @@ impl End {
                 Step::Lose => {
                     self.records.pass(message);
                     self.tally.lost += 1;
-                    self.tally.write(lanes.tallies(lane), self.records.position());
+                    self.tally.write(lanes.lane(lane).tallies(), self.records.position());
                     self.release_passed(lanes, lane, assistant);
                 }
                 Step::Abort => self.abort(lanes, lane, assistant),
@@ -401,7 +434,7 @@ impl End {
 
     fn abort(&mut self, lanes: &impl Lanes, lane: usize, assistant: &mut impl Assistant) {
         self.tally.aborted += 1;
-        self.tally.write(lanes.tallies(lane), self.records.position());
+        self.tally.write(lanes.lane(lane).tallies(), self.records.position());
         self.release_passed(lanes, lane, assistant);
     }
 

@@ -56,7 +56,7 @@ impl<P: Places> MappedRecords<P> {
     /// # Safety
     /// From `base` on, `P::DATA + capacity` bytes are mapped, and aligned to 64 at the least; `capacity` is a power of
     /// two of at least 64.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn new(base: NonNull<u8>, capacity: u64) -> Self {
         Self { base, mask: capacity - 1, _places: PhantomData }
     }
@@ -66,8 +66,17 @@ impl<P: Places> MappedRecords<P> {
         longest(self.mask + 1) as usize
     }
 
+    /// `count` words before `P::DATA`, as these atomics.
+    #[inline(always)]
+    pub(crate) fn words<T>(&self, offset: u64, count: usize) -> &[T] {
+        debug_assert!(offset + (count * size_of::<T>()) as u64 <= P::DATA);
+        debug_assert!(offset.is_multiple_of(size_of::<T>() as u64));
+        // SAFETY: as in `word`, for words of the head.
+        unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).cast::<T>().as_ptr(), count) }
+    }
+
     /// A word before `P::DATA`, or of the records.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn word(&self, offset: u64) -> &AtomicU64 {
         debug_assert!(offset.is_multiple_of(8) && offset < P::DATA + self.mask + 1);
         // SAFETY: whoever made this said that all is mapped up to the records' end; `offset` is that of a word in
@@ -81,8 +90,10 @@ impl<P: Places> MappedRecords<P> {
     /// [`Habit::Ahead`]: super::habit::Habit::Ahead
     #[inline(always)]
     pub(crate) fn take_lines(&self, position: u64, size: u64) {
-        for at in (position.next_multiple_of(LINE)..position + size).step_by(LINE as usize) {
+        let mut at = position.div_ceil(LINE) * LINE;
+        while at < position + size {
             cache::take_line(self.at(at));
+            at += LINE;
         }
     }
 
@@ -92,8 +103,10 @@ impl<P: Places> MappedRecords<P> {
     #[inline(always)]
     pub(crate) fn drop_lines(&self, position: u64, size: u64) {
         let end = (position + size) / LINE * LINE;
-        for at in (position / LINE * LINE..end).step_by(LINE as usize) {
+        let mut at = position / LINE * LINE;
+        while at < end {
             cache::drop_line(self.at(at));
+            at += LINE;
         }
     }
 
@@ -103,7 +116,7 @@ impl<P: Places> MappedRecords<P> {
     }
 
     /// The bytes of the record at `position`. It must not wrap: `claim` and `read` see to that.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn message(&self, (position, length): (u64, u64)) -> NonNull<[u8]> {
         let offset = (P::DATA + (position & self.mask) + STAMP) as usize;
         // SAFETY: header and bytes lie between the masked position and the end of the memory, which is mapped; so
@@ -114,23 +127,23 @@ impl<P: Places> MappedRecords<P> {
 }
 
 impl<P: Places> Records for MappedRecords<P> {
-    #[inline]
+    #[inline(always)]
     fn capacity(&self) -> u64 {
         self.mask + 1
     }
-    #[inline]
+    #[inline(always)]
     fn header(&self, position: u64) -> &AtomicU64 {
         self.word(P::DATA + (position & self.mask & !(STAMP - 1)))
     }
-    #[inline]
+    #[inline(always)]
     fn head(&self) -> &AtomicU64 {
         self.word(P::HEAD)
     }
-    #[inline]
+    #[inline(always)]
     fn released(&self) -> &AtomicU64 {
         self.word(P::RELEASED)
     }
-    #[inline]
+    #[inline(always)]
     fn taken(&self) -> &AtomicU64 {
         self.word(P::TAKEN)
     }

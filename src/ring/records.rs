@@ -20,6 +20,8 @@
 //!
 //! After the record buffers of Agrona (`OneToOneRingBuffer`), without the clearing.
 
+// As in `habit`.
+#![allow(clippy::inline_always)]
 #![forbid(unsafe_code)]
 
 use super::core::{MAX_POSITION, NoSlot};
@@ -52,7 +54,7 @@ pub(crate) const fn longest(capacity: u64) -> u64 {
 
 /// Bytes that a message of `length` takes, header included.
 pub(crate) const fn record_size(length: u64) -> u64 {
-    STAMP + length.next_multiple_of(STAMP)
+    STAMP + length.div_ceil(STAMP) * STAMP
 }
 
 /// After how many bytes the consumer publishes its head.
@@ -90,6 +92,7 @@ impl Part {
 pub(crate) type PartAt = ((u64, u64), Part);
 
 /// Bytes from `position` to where the memory ends.
+#[inline(always)]
 fn room(records: &impl Records, position: u64) -> u64 {
     records.capacity() - (position & (records.capacity() - 1))
 }
@@ -105,6 +108,7 @@ enum Header {
     Corrupt,
 }
 
+#[inline(always)]
 fn read(records: &impl Records, position: u64) -> Header {
     // Acquire: pairs with the Release in `stamp`.
     let header = records.header(position).load(Ordering::Acquire);
@@ -188,6 +192,14 @@ impl RecordProducer {
         self.position
     }
 
+    /// Whether there is room at the position for a message of its own of `length` bytes (at most [`longest`]), without
+    /// a look at anything shared.
+    #[inline(always)]
+    pub(crate) fn room_at_hand(&self, records: &impl Records, length: u64) -> bool {
+        let size = record_size(length);
+        size <= room(records, self.position) && size + STAMP <= self.limit - self.position && !self.unfinished
+    }
+
     /// The position of a free record with room for `length` bytes (at most [`longest`]).
     #[inline]
     pub(crate) fn claim(&mut self, records: &impl Records, length: u64) -> Result<u64, NoSlot> {
@@ -269,17 +281,19 @@ impl RecordProducer {
     }
 
     /// Makes the claimed record, of which `length` bytes are written, visible.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn commit(&mut self, records: &impl Records, length: u64) {
         self.stamp(records, length, record_size(length));
     }
 
     /// The same for a part of a chain.
+    #[inline(always)]
     pub(crate) fn commit_part(&mut self, records: &impl Records, length: u64, part: Part) {
         self.unfinished = (1..=Part::MOST).contains(&part.rest);
         self.stamp(records, part.bits() | length, record_size(length));
     }
 
+    #[inline(always)]
     fn stamp(&mut self, records: &impl Records, header: u64, size: u64) {
         // Relaxed: the Release below publishes it together with the record before it.
         records.header(self.position + size).store(0, Ordering::Relaxed);
@@ -328,6 +342,16 @@ impl RecordConsumer {
     #[inline]
     pub(crate) fn released(&self) -> u64 {
         self.released
+    }
+
+    /// Bytes of the next message, if it is a message of its own, and there is no padding before it.
+    #[inline(always)]
+    pub(crate) fn whole_at_hand(&self, records: &impl Records) -> Option<u64> {
+        // Acquire: pairs with the Release in `stamp`.
+        let header = records.header(self.position).load(Ordering::Acquire);
+        let length = header & LENGTH;
+        let whole = header == COMMITTED | length && record_size(length) <= room(records, self.position);
+        whole.then_some(length)
     }
 
     /// Position and length of the next message, if there is one, where no message has parts.
@@ -421,7 +445,7 @@ impl RecordConsumer {
     }
 
     /// Records, before anybody sees it, that all up to and with this message is handed out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hand_out(&self, records: &impl Records, (position, length): (u64, u64)) {
         // Never back: what a dead predecessor had been lent stays seen, should we die before we
         // have released it.
@@ -438,7 +462,7 @@ impl RecordConsumer {
     }
 
     /// Gives everything up to and with this message back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, records: &impl Records, (position, length): (u64, u64)) {
         self.release_to(records, position + record_size(length));
     }
@@ -448,7 +472,7 @@ impl RecordConsumer {
         self.release_to(records, self.position);
     }
 
-    #[inline]
+    #[inline(always)]
     fn release_to(&mut self, records: &impl Records, position: u64) {
         (self.position, self.released) = (position, position);
         // Release: pairs with the Acquire in `look_for_space`; our reads come before.
@@ -459,7 +483,6 @@ impl RecordConsumer {
     }
 
     /// Lets the producer know what is released. To be called whenever nothing is there.
-    #[inline]
     pub(crate) fn publish(&mut self, records: &impl Records) {
         // Release: pairs with the Acquire in `look_for_space`.
         records.head().store(self.released, Ordering::Release);

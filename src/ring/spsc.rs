@@ -19,6 +19,13 @@
 //! [`Consumer::receive`] and [`Consumer::receive_batch`] lend it out and release it when the loan is
 //! dropped: if the consumer is killed in between, its successor gets the message, or the batch,
 //! again, and [`Loan::seen_before`] says so.
+//!
+//! # What can be leaked
+//!
+//! A claim or loan that is forgotten holds nothing: the next claim is the same slot, and the next loan the same message.
+//! An end that is forgotten keeps its role until its process detaches or ends: there is no taking it from one that
+//! lives, since nobody could tell when it has stopped writing or reading. Where an operator must be able to send a
+//! producer away, use [`Lanes`](crate::Lanes::revoke).
 
 // The compiler thinks these too large to inline; out of line they cost a copy of the message and more, as
 // measured (`docs/measurements.md`).

@@ -73,6 +73,7 @@ fn role(role: RoleState) -> String {
         RoleState::Left => "left".to_owned(),
         RoleState::Died => "died".to_owned(),
         RoleState::Held { slot, liveness: alive } => format!("slot {slot} ({})", liveness(alive)),
+        RoleState::Revoked { slot, liveness: alive } => format!("slot {slot}, revoked ({})", liveness(alive)),
     }
 }
 

@@ -1,9 +1,13 @@
 //! The receiving end of the lanes.
 
+// As in `ring::habit`.
+#![allow(clippy::inline_always)]
+
 use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
+use super::mapped::MappedLane;
 use super::seat::{ConsumerSeat, Shared};
 use crate::atomic::spin_hint;
 use crate::layout::counters::Counter;
@@ -11,7 +15,7 @@ use crate::region::AccessError;
 use crate::ring::bytes::{AHEAD, LARGEST_TAKEN};
 use crate::ring::error::{PopError, TryPopError};
 use crate::ring::habit::{Habit, Stream};
-use crate::ring::lanes::{Assistant, Found, Lanes as _, Merge};
+use crate::ring::lanes::{Assistant, Lanes as _, Merge};
 use crate::ring::records::record_size;
 use crate::ring::waiting::{first_looks, over};
 use crate::sync::eventcount::EventCount;
@@ -21,6 +25,8 @@ use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 /// The receiving end of [`Lanes`].
 pub struct Consumer {
     merge: Merge,
+    /// The records of the lane whose turn it is.
+    records: MappedLane,
     /// Of each lane, the message that is being put together.
     assembled: Vec<Vec<u8>>,
     stream: Stream,
@@ -34,7 +40,8 @@ impl Consumer {
         // In messages of a line or so.
         let stream = Stream::new(memory.capacity / 64, memory.capacity * memory.lanes as u64);
         let assembled = vec![Vec::new(); memory.lanes];
-        Self { merge, assembled, stream, wait: Wait::default(), seat }
+        let records = memory.records(merge.lane());
+        Self { merge, records, assembled, stream, wait: Wait::default(), seat }
     }
 
     /// How this end waits while all lanes are empty (default: [`Wait::Adaptive`]).
@@ -53,6 +60,7 @@ impl Consumer {
     ///
     /// # Errors
     /// See [`TryPopError`].
+    #[inline(always)]
     pub fn try_pop(&mut self, into: &mut Vec<u8>) -> Result<(), TryPopError> {
         let loan = self.try_receive()?;
         into.clear();
@@ -64,6 +72,7 @@ impl Consumer {
     ///
     /// # Errors
     /// See [`PopError`].
+    #[inline(always)]
     pub fn pop(&mut self, into: &mut Vec<u8>) -> Result<(), PopError> {
         let loan = self.receive()?;
         into.clear();
@@ -75,29 +84,20 @@ impl Consumer {
     ///
     /// # Errors
     /// See [`TryPopError`].
-    #[inline]
+    #[inline(always)]
     pub fn try_receive(&mut self) -> Result<Loan<'_>, TryPopError> {
-        let (found, seen_before) = match self.lend()? {
-            Some(lent) => lent,
-            // Looked again after the roles: all that was sent before they were given up comes first.
-            None => match (self.seat.gone(), self.lend()?) {
-                (_, Some(lent)) => lent,
-                (None, None) => {
-                    self.found_empty();
-                    self.seat.shared.memory.counters().count(Counter::Empty);
-                    return Err(TryPopError::Empty);
-                }
-                (Some(error), None) => return Err(error.into()),
-            },
+        let length = match self.at_hand() {
+            Some(length) => length,
+            None => self.look()?,
         };
-        Ok(Loan { consumer: self, found, seen_before })
+        Ok(self.lend(length))
     }
 
     /// Lends the next message out, waiting for it as long as it takes.
     ///
     /// # Errors
     /// See [`PopError`]: all that was sent is received before it is said that the producers are gone.
-    #[inline]
+    #[inline(always)]
     pub fn receive(&mut self) -> Result<Loan<'_>, PopError> {
         self.receive_until(None)
     }
@@ -110,27 +110,80 @@ impl Consumer {
         self.receive_until(Instant::now().checked_add(time))
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive_until(&mut self, deadline: Option<Instant>) -> Result<Loan<'_>, PopError> {
-        let (found, seen_before) = match self.lend()? {
-            Some(lent) => lent,
-            None => self.wait_and_lend(deadline)?,
+        let length = match self.at_hand() {
+            Some(length) => length,
+            None => self.wait(deadline)?,
         };
-        Ok(Loan { consumer: self, found, seen_before })
+        Ok(self.lend(length))
+    }
+
+    /// The next message in the same lane, if this lane's turn goes on: bytes of its record.
+    #[inline(always)]
+    fn at_hand(&self) -> Option<u64> {
+        let shared = &self.seat.shared;
+        if shared.guard.forked() { None } else { self.merge.at_hand(&self.records) }
+    }
+
+    /// The next message in any lane.
+    fn find(&mut self) -> Result<Option<u64>, AccessError> {
+        let Self { merge, records, assembled, seat: ConsumerSeat { shared }, .. } = self;
+        if shared.guard.forked() {
+            return Err(AccessError::Forked);
+        }
+        let found = merge.find(&shared.memory, &mut Assembly { shared, assembled });
+        *records = shared.memory.records(merge.lane());
+        found.map_err(|_| AccessError::Corrupt)
     }
 
     #[cold]
     #[inline(never)]
-    fn wait_and_lend(&mut self, deadline: Option<Instant>) -> Result<(Found, bool), PopError> {
+    fn look(&mut self) -> Result<u64, TryPopError> {
+        if let Some(length) = self.find()? {
+            return Ok(length);
+        }
+        self.found_empty();
+        // Looked again after the roles: all that was sent before they were given up comes first.
+        let gone = self.seat.gone();
+        if let Some(length) = self.find()? {
+            return Ok(length);
+        }
+        if let Some(error) = gone {
+            return Err(error.into());
+        }
+        self.seat.shared.memory.counters().count(Counter::Empty);
+        Err(TryPopError::Empty)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<u64, PopError> {
+        if let Some(length) = self.find()? {
+            return Ok(length);
+        }
         loop {
             let pauses = self.found_empty();
             let waited = self.wait_for_message(pauses, deadline);
             // Looked at even if there is nothing to wait for: a message in parts that nobody will end is dropped.
-            if let Some(lent) = self.lend()? {
-                return Ok(lent);
+            if let Some(length) = self.find()? {
+                return Ok(length);
             }
             waited?;
         }
+    }
+
+    /// Lends out the message that was found, whose record has `length` bytes.
+    #[inline(always)]
+    fn lend(&mut self, length: u64) -> Loan<'_> {
+        if length <= LARGEST_TAKEN && self.stream.received() == Habit::Ahead {
+            self.records.take_lines(self.merge.position() + AHEAD, record_size(length));
+        }
+        self.merge.hand_out(&self.records, length);
+        if self.merge.seen_before() {
+            self.seat.shared.memory.counters().count(Counter::Redelivered);
+        }
+        Loan { consumer: self, length }
     }
 
     /// Notes that nothing is there; says for how many pauses to stay away.
@@ -141,29 +194,6 @@ impl Consumer {
 
     fn something_there(&self) -> bool {
         self.merge.something_there(&self.seat.shared.memory)
-    }
-
-    /// Records that the next message is handed out, if there is one.
-    #[inline]
-    fn lend(&mut self) -> Result<Option<(Found, bool)>, AccessError> {
-        let Self { merge, assembled, stream, seat, .. } = self;
-        let (shared, words) = (&seat.shared, &seat.shared.memory);
-        if shared.guard.forked() {
-            return Err(AccessError::Forked);
-        }
-        let mut assembly = Assembly { shared, assembled };
-        let Some(found) = merge.next(words, &mut assembly).map_err(|_| AccessError::Corrupt)? else {
-            return Ok(None);
-        };
-        let (position, length) = found.message;
-        if length <= LARGEST_TAKEN && stream.received() == Habit::Ahead {
-            words.records(found.lane).take_lines(position + AHEAD, record_size(length));
-        }
-        let seen_before = merge.hand_out(words, found);
-        if seen_before {
-            words.counters().count(Counter::Redelivered);
-        }
-        Ok(Some((found, seen_before)))
     }
 
     fn wait_for_message(&self, pauses: u32, deadline: Option<Instant>) -> Result<(), PopError> {
@@ -205,17 +235,17 @@ impl Consumer {
         }
     }
 
-    #[inline]
-    fn release(&mut self, found: Found) {
+    #[inline(always)]
+    fn release(&mut self, length: u64) {
         let shared = &self.seat.shared;
-        if !shared.guard.forked() {
-            let (position, length) = found.message;
-            if length <= LARGEST_TAKEN && self.stream.habit() == Habit::Behind {
-                shared.memory.records(found.lane).drop_lines(position, record_size(length));
-            }
-            self.merge.release(&shared.memory, found);
-            shared.notify(shared.memory.producer_event(found.lane));
+        if shared.guard.forked() {
+            return;
         }
+        if length <= LARGEST_TAKEN && self.stream.habit() == Habit::Behind {
+            self.records.drop_lines(self.merge.position(), record_size(length));
+        }
+        self.merge.release(&self.records, length);
+        shared.notify(self.records.producer_event());
     }
 }
 
@@ -269,39 +299,39 @@ impl Waitable for Consumer {
 #[derive(Debug)]
 pub struct Loan<'a> {
     consumer: &'a mut Consumer,
-    found: Found,
-    seen_before: bool,
+    /// Bytes of its record, the last one where it came in parts.
+    length: u64,
 }
 
 impl Loan<'_> {
     /// Whether a consumer that died may have had it already.
     pub fn seen_before(&self) -> bool {
-        self.seen_before
+        self.consumer.merge.seen_before()
     }
 
-    /// The lane that it came by: see [`Producer::lane`].
+    /// The lane that it came by: see [`Producer::lane`](super::Producer::lane).
     pub fn lane(&self) -> usize {
-        self.found.lane
+        self.consumer.merge.lane()
     }
 }
 
 impl Deref for Loan<'_> {
     type Target = [u8];
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
-        if self.found.chained {
-            return &self.consumer.assembled[self.found.lane];
+        let Consumer { merge, records, assembled, .. } = &*self.consumer;
+        if merge.is_chained() {
+            return &assembled[merge.lane()];
         }
-        let lane = self.consumer.seat.shared.memory.records(self.found.lane);
         // SAFETY: the header (Acquire) said that the bytes are there; the producer does not write there before the
         // release, which takes the loan's end.
-        unsafe { lane.message(self.found.message).as_ref() }
+        unsafe { records.message((merge.position(), self.length)).as_ref() }
     }
 }
 
 impl Drop for Loan<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        self.consumer.release(self.found);
+        self.consumer.release(self.length);
     }
 }

@@ -1,5 +1,8 @@
 //! The words and bytes of the lanes, where they lie.
 
+// As in `ring::habit`.
+#![allow(clippy::inline_always)]
+
 use std::ptr::NonNull;
 
 use crate::atomic::{AtomicU32, AtomicU64};
@@ -9,9 +12,9 @@ use crate::layout::lanes::{
 };
 use crate::region::{Memory, Object};
 use crate::ring::counters::Counters;
-use crate::ring::lanes::{Lanes, TALLY};
+use crate::ring::lanes::{Lane, Lanes, TALLY};
 use crate::ring::mapped_records::{MappedRecords, Places};
-use crate::ring::records::{Records, longest};
+use crate::ring::records::longest;
 
 /// The mapped words and bytes. Valid as long as the `Inner` that lies beside it.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +65,7 @@ impl Mapped {
     }
 
     /// `count` words at `offset` in the object's head or a lane's, as these atomics.
-    #[inline]
+    #[inline(always)]
     fn words<T>(&self, offset: u64, count: usize) -> &[T] {
         // SAFETY: `new` checked that the object has its head and all lanes; `offset` is one of their constants, a
         // multiple of the atomics' size, and `count` what the layout has there: in bounds and aligned. The mapping
@@ -70,27 +73,27 @@ impl Mapped {
         unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).cast::<T>().as_ptr(), count) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn word32(&self, offset: u64) -> &AtomicU32 {
         &self.words(offset, 1)[0]
     }
 
-    #[inline]
+    #[inline(always)]
     fn word64(&self, offset: u64) -> &AtomicU64 {
         &self.words(offset, 1)[0]
     }
 
     /// Where a lane starts in the object.
-    #[inline]
+    #[inline(always)]
     fn start(&self, lane: usize) -> u64 {
         assert!(lane < self.lanes);
         LANES + lane as u64 * self.stride
     }
 
-    #[inline]
-    pub(super) fn records(&self, lane: usize) -> Lane {
+    #[inline(always)]
+    pub(super) fn records(&self, lane: usize) -> MappedLane {
         // SAFETY: the lane is below the count, so that it lies in the object, head and records, which `new` checked.
-        unsafe { Lane::new(self.base.add(self.start(lane) as usize), self.capacity) }
+        unsafe { MappedLane::new(self.base.add(self.start(lane) as usize), self.capacity) }
     }
 
     pub(super) fn counters(&self) -> Counters<'_> {
@@ -99,45 +102,39 @@ impl Mapped {
 }
 
 impl Lanes for Mapped {
-    #[inline]
+    #[inline(always)]
     fn count(&self) -> usize {
         self.lanes
     }
-    #[inline]
-    fn lane(&self, lane: usize) -> impl Records {
+    #[inline(always)]
+    fn lane(&self, lane: usize) -> impl Lane {
         self.records(lane)
-    }
-    #[inline]
-    fn tallies(&self, lane: usize) -> [&[AtomicU64]; 2] {
-        let start = self.start(lane);
-        lane::TALLIES.map(|tally| self.words(start + tally, TALLY))
     }
     fn longest_chain(&self) -> u64 {
         self.longest_chain
     }
-    #[inline]
     fn producer_event(&self, lane: usize) -> &AtomicU32 {
         self.word32(self.start(lane) + lane::PRODUCER_EVENT)
     }
     fn producers(&self) -> &[AtomicU32] {
         self.words(PRODUCERS, self.lanes)
     }
-    #[inline]
+    #[inline(always)]
     fn consumer(&self) -> &AtomicU32 {
         self.word32(CONSUMER)
     }
-    #[inline]
+    #[inline(always)]
     fn consumer_event(&self) -> &AtomicU32 {
         self.word32(CONSUMER_EVENT)
     }
-    #[inline]
+    #[inline(always)]
     fn used(&self) -> &AtomicU64 {
         self.word64(USED)
     }
 }
 
 /// The records of a lane. Valid as long as the `Inner` that lies beside it.
-pub(super) type Lane = MappedRecords<Layout>;
+pub(super) type MappedLane = MappedRecords<Layout>;
 
 /// Where a lane's words lie: see [`crate::layout::lanes`].
 #[derive(Debug)]
@@ -149,4 +146,19 @@ impl Places for Layout {
     const TAKEN: u64 = lane::TAKEN;
     const HIGH_WATER: Option<u64> = None;
     const DATA: u64 = lane::DATA;
+}
+
+impl Lane for MappedLane {
+    #[inline(always)]
+    fn tallies(&self) -> [&[AtomicU64]; 2] {
+        lane::TALLIES.map(|tally| self.words(tally, TALLY))
+    }
+}
+
+impl MappedLane {
+    /// The eventcount on which its producer sleeps.
+    #[inline(always)]
+    pub(super) fn producer_event(&self) -> &AtomicU32 {
+        &self.words(lane::PRODUCER_EVENT, 1)[0]
+    }
 }

@@ -1,11 +1,14 @@
 //! The sending end of the lanes.
 
+// As in `ring::habit`.
+#![allow(clippy::inline_always)]
+
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use super::mapped::Lane;
+use super::mapped::MappedLane;
 use super::seat::ProducerSeat;
 use crate::layout::counters::Counter;
 use crate::region::AccessError;
@@ -54,7 +57,7 @@ impl Producer {
     ///
     /// # Errors
     /// See [`TrySendError`].
-    #[inline]
+    #[inline(always)]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), TrySendError> {
         let mut claim = self.try_claim(message.len())?;
         claim.copy_from_slice(message);
@@ -66,7 +69,7 @@ impl Producer {
     ///
     /// # Errors
     /// See [`SendError`]. Nothing is sent then: the consumer drops the parts that it has, and counts an aborted message.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, message: &[u8]) -> Result<(), SendError> {
         self.push_until(message, None)
     }
@@ -79,7 +82,7 @@ impl Producer {
         self.push_until(message, Instant::now().checked_add(time))
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_until(&mut self, message: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
         if message.len() > self.max_message() {
             return self.push_chained(message, deadline);
@@ -97,9 +100,9 @@ impl Producer {
         }
         let capacity = self.seat.records.capacity();
         for (start, length, part) in chains::parts(capacity, message.len() as u64) {
-            let position = self.position_until(length, part, deadline)?;
+            self.find_room_until(length, part, deadline)?;
             let bytes = usize::try_from(start).expect("in a slice");
-            self.bytes_of(position, length)
+            self.record(length)
                 .copy_from_slice(&message[bytes..][..usize::try_from(length).expect("in a slice")]);
             self.commit(length, part)?;
         }
@@ -111,18 +114,20 @@ impl Producer {
     ///
     /// # Errors
     /// See [`TrySendError`].
-    #[inline]
+    #[inline(always)]
     pub fn try_claim(&mut self, length: usize) -> Result<Claim<'_>, TrySendError> {
         self.check_length(length)?;
-        let position = self.find_room(length as u64, Part::WHOLE)?;
-        Ok(Claim { producer: self, position, length })
+        if !self.room_at_hand(length) {
+            self.find_room(length as u64, Part::WHOLE)?;
+        }
+        Ok(Claim { producer: self, length })
     }
 
     /// Claims room for a message of `length` bytes, waiting for it as long as it takes.
     ///
     /// # Errors
     /// See [`SendError`].
-    #[inline]
+    #[inline(always)]
     pub fn claim(&mut self, length: usize) -> Result<Claim<'_>, SendError> {
         self.claim_until(length, None)
     }
@@ -135,64 +140,71 @@ impl Producer {
         self.claim_until(length, Instant::now().checked_add(time))
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim_until(&mut self, length: usize, deadline: Option<Instant>) -> Result<Claim<'_>, SendError> {
         self.check_length(length)?;
-        let position = self.position_until(length as u64, Part::WHOLE, deadline)?;
-        Ok(Claim { producer: self, position, length })
+        if !self.room_at_hand(length) {
+            self.find_room_until(length as u64, Part::WHOLE, deadline)?;
+        }
+        Ok(Claim { producer: self, length })
     }
 
-    #[inline]
+    /// Whether a message of its own can be sent, as far as this process knows.
+    #[inline(always)]
+    fn room_at_hand(&self, length: usize) -> bool {
+        self.may_send() && self.core.room_at_hand(&self.seat.records, length as u64)
+    }
+
+    /// However much room there is: whether somebody would receive it, and this producer may send it.
+    #[inline(always)]
+    fn may_send(&self) -> bool {
+        let shared = &self.seat.shared;
+        !shared.guard.forked()
+            && self.seat.has_lane()
+            && algorithm::consumer(&shared.memory) == Peer::Expected
+    }
+
+    #[inline(always)]
     fn check_length(&self, length: usize) -> Result<(), TooLarge> {
         let max = self.max_message();
         if length <= max { Ok(()) } else { Err(TooLarge { length, max }) }
     }
 
-    #[inline]
-    fn position_until(
+    #[cold]
+    #[inline(never)]
+    fn find_room_until(
         &mut self,
         length: u64,
         part: Part,
         deadline: Option<Instant>,
-    ) -> Result<u64, SendError> {
+    ) -> Result<(), SendError> {
         match self.find_room(length, part) {
-            Ok(position) => Ok(position),
             Err(TrySendError::Push(TryPushError::Full(()))) => self.wait_for_room(length, part, deadline),
-            Err(error) => Err(having_waited(error)),
+            found => found.map_err(having_waited),
         }
     }
 
-    /// The position of room for a message, or a part of one.
-    #[inline]
-    fn find_room(&mut self, length: u64, part: Part) -> Result<u64, TrySendError> {
-        let Self { core, seat, .. } = self;
-        // However much room there is: nobody would receive it.
-        let may_send = !seat.shared.guard.forked()
-            && seat.has_lane()
-            && algorithm::consumer(&seat.shared.memory) == Peer::Expected;
-        if may_send && let Ok(position) = claim(core, &seat.records, length, part, Look::Exact) {
-            return Ok(position);
-        }
-        Err(self.why_no_room(length, part))
-    }
-
+    /// Makes room at the core's position for a message, or a part of one.
     #[cold]
     #[inline(never)]
-    fn why_no_room(&mut self, length: u64, part: Part) -> TrySendError {
+    fn find_room(&mut self, length: u64, part: Part) -> Result<(), TrySendError> {
         if self.seat.shared.guard.forked() {
-            return TryPushError::Access(AccessError::Forked, ()).into();
+            return Err(TryPushError::Access(AccessError::Forked, ()).into());
         }
         if let Some(end) = self.ended() {
-            return end;
+            return Err(end);
         }
         let Self { core, seat, .. } = self;
-        if claim(core, &seat.records, length, part, Look::Exact) == Err(NoSlot::Corrupt) {
-            return TryPushError::Access(AccessError::Corrupt, ()).into();
+        match claim(core, &seat.records, length, part, Look::Exact) {
+            Ok(()) => Ok(()),
+            Err(NoSlot::Corrupt) => Err(TryPushError::Access(AccessError::Corrupt, ()).into()),
+            Err(NoSlot::Full) => {
+                let counters = seat.shared.memory.counters();
+                counters.count(Counter::Full);
+                counters.queued(core.queued(&seat.records));
+                Err(TryPushError::Full(()).into())
+            }
         }
-        let counters = self.seat.shared.memory.counters();
-        counters.count(Counter::Full);
-        counters.queued(self.core.queued(&self.seat.records));
-        TryPushError::Full(()).into()
     }
 
     /// Why nothing can be sent, however much room there is.
@@ -208,18 +220,13 @@ impl Producer {
     }
 
     #[cold]
-    fn wait_for_room(
-        &mut self,
-        length: u64,
-        part: Part,
-        deadline: Option<Instant>,
-    ) -> Result<u64, SendError> {
+    fn wait_for_room(&mut self, length: u64, part: Part, deadline: Option<Instant>) -> Result<(), SendError> {
         let Self { core, wait, seat } = self;
         let memory = &seat.shared.memory;
         memory.counters().count(Counter::SendsWaited);
         let mut looks = Looks::new();
         let mut look = |sure| match claim(core, &seat.records, length, part, looks.next(sure)) {
-            Ok(position) => Some(Ok(position)),
+            Ok(()) => Some(Ok(())),
             Err(NoSlot::Corrupt) => Some(Err(PushError::Access(AccessError::Corrupt, ()).into())),
             Err(NoSlot::Full) if !seat.has_lane() => Some(Err(SendError::Revoked)),
             Err(NoSlot::Full) => match algorithm::consumer(memory) {
@@ -241,15 +248,17 @@ impl Producer {
         }
     }
 
-    #[inline]
-    fn bytes_of(&mut self, position: u64, length: u64) -> &mut [u8] {
+    /// The record at the core's position, for which there is room.
+    #[inline(always)]
+    fn record(&mut self, length: u64) -> &mut [u8] {
+        let position = self.core.position();
         // SAFETY: `claim` gave this producer the record, which nobody reads before its header; the borrow of the
         // producer keeps it the only one in this process.
         unsafe { self.seat.records.message((position, length)).as_mut() }
     }
 
     /// Makes the claimed record visible, unless the lane was taken away.
-    #[inline]
+    #[inline(always)]
     fn commit(&mut self, length: u64, part: Part) -> Result<(), Revoked> {
         let Self { core, seat, .. } = self;
         if !seat.has_lane() {
@@ -261,15 +270,14 @@ impl Producer {
     }
 }
 
-/// The position of room for a message, or a part of one; a chain before it that was not ended is given up.
-#[inline]
+/// Makes room at the core's position for a message, or a part of one; a chain before it that was not ended is given up.
 fn claim(
     core: &mut RecordProducer,
-    records: &Lane,
+    records: &MappedLane,
     length: u64,
     part: Part,
     look: Look,
-) -> Result<u64, NoSlot> {
+) -> Result<(), NoSlot> {
     if !part.continues {
         core.end_chain(records)?;
     }
@@ -277,6 +285,7 @@ fn claim(
         Look::Exact => core.claim(records, length),
         Look::Cheap => core.claim_published(records, length),
     }
+    .map(|_| ())
 }
 
 /// Somebody took the lane away.
@@ -324,26 +333,25 @@ impl fmt::Debug for Producer {
 #[derive(Debug)]
 pub struct Claim<'a> {
     producer: &'a mut Producer,
-    position: u64,
     length: usize,
 }
 
 impl Claim<'_> {
     /// Sends what was written. In a forked child this does nothing: the claim is the parent's. Nor in a lane that was
     /// [revoked](super::Lanes::revoke): the next call says so.
-    #[inline]
+    #[inline(always)]
     pub fn commit(self) {
         let _ = self.send();
     }
 
     /// Sends only the first `length` bytes (or all, if there are fewer).
-    #[inline]
+    #[inline(always)]
     pub fn commit_prefix(mut self, length: usize) {
         self.length = self.length.min(length);
         let _ = self.send();
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(self) -> Result<(), Revoked> {
         // Only what is dropped uncommitted is aborted.
         let mut claim = ManuallyDrop::new(self);
@@ -357,17 +365,19 @@ impl Claim<'_> {
 
 impl Deref for Claim<'_> {
     type Target = [u8];
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
         // SAFETY: the claim has the record to itself until it is committed.
-        unsafe { self.producer.seat.records.message((self.position, self.length as u64)).as_ref() }
+        unsafe {
+            self.producer.seat.records.message((self.producer.core.position(), self.length as u64)).as_ref()
+        }
     }
 }
 
 impl DerefMut for Claim<'_> {
-    #[inline]
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.producer.bytes_of(self.position, self.length as u64)
+        self.producer.record(self.length as u64)
     }
 }
 

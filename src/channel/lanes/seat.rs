@@ -1,8 +1,11 @@
 //! A place at the lanes, which is given up when it is dropped: a producer's lane, the consumer's role.
 
+// As in `ring::habit`.
+#![allow(clippy::inline_always)]
+
 use std::sync::Arc;
 
-use super::mapped::{Lane, Mapped};
+use super::mapped::{Mapped, MappedLane};
 use crate::atomic::{AtomicU32, Ordering};
 use crate::layout::owner::Owner;
 use crate::os::fork_guard::ForkGuard;
@@ -25,7 +28,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Wakes whoever sleeps on `event`; to be called after the store that it waits for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn notify(&self, event: &AtomicU32) {
         light_barrier(self.fenced);
         if EventCount(event).sleepers() {
@@ -50,7 +53,7 @@ pub(super) struct ProducerSeat {
     pub(super) shared: Shared,
     pub(super) lane: usize,
     /// Its records.
-    pub(super) records: Lane,
+    pub(super) records: MappedLane,
     me: Owner,
 }
 
@@ -62,7 +65,7 @@ impl ProducerSeat {
     }
 
     /// Whether nobody has taken the lane away.
-    #[inline]
+    #[inline(always)]
     pub(super) fn has_lane(&self) -> bool {
         algorithm::has_lane(&self.shared.memory, self.lane, self.me)
     }

@@ -9,7 +9,7 @@ use crate::atomic::{AtomicU32, AtomicU64};
 use crate::layout::owner::Owner;
 use crate::ring::chains;
 use crate::ring::core::NoSlot;
-use crate::ring::lanes::{self, Assistant, Found, Lanes, Merge, TALLY, tally};
+use crate::ring::lanes::{self, Assistant, Lane, Lanes, Merge, TALLY, tally};
 use crate::ring::records::{RecordProducer, Records};
 use crate::ring::role_words::{self, Peer};
 use crate::sync::eventcount::{AfterSlice, EventCount};
@@ -26,7 +26,7 @@ const LENGTH: u64 = 16;
 const PART: u64 = chains::part_length(8 * WORDS as u64);
 
 /// A lane's memory. In a region a word is now a header, now a message's bytes; here it is both, side by side.
-struct Lane {
+struct Words {
     headers: Vec<AtomicU64>,
     bytes: Vec<Plain>,
     head: AtomicU64,
@@ -37,7 +37,7 @@ struct Lane {
 }
 
 struct Heap {
-    lanes: Vec<Lane>,
+    lanes: Vec<Words>,
     producers: Vec<AtomicU32>,
     consumer: AtomicU32,
     consumer_event: AtomicU32,
@@ -46,7 +46,7 @@ struct Heap {
 
 /// A lane as one of its ends sees it.
 struct View<'a> {
-    lane: &'a Lane,
+    lane: &'a Words,
     writes: bool,
 }
 
@@ -76,15 +76,18 @@ impl Records for View<'_> {
     }
 }
 
+impl Lane for View<'_> {
+    fn tallies(&self) -> [&[AtomicU64]; 2] {
+        self.lane.tallies.each_ref().map(Vec::as_slice)
+    }
+}
+
 impl Lanes for Heap {
     fn count(&self) -> usize {
         self.lanes.len()
     }
-    fn lane(&self, lane: usize) -> impl Records {
+    fn lane(&self, lane: usize) -> impl Lane {
         View { lane: &self.lanes[lane], writes: false }
-    }
-    fn tallies(&self, lane: usize) -> [&[AtomicU64]; 2] {
-        self.lanes[lane].tallies.each_ref().map(Vec::as_slice)
     }
     fn longest_chain(&self) -> u64 {
         64
@@ -113,7 +116,7 @@ impl Heap {
 
     fn of(count: usize) -> Arc<Self> {
         let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
-        let lane = || Lane {
+        let lane = || Words {
             headers: words(WORDS),
             bytes: (0..WORDS).map(|_| Plain::new(0)).collect(),
             head: AtomicU64::new(0),
@@ -151,6 +154,11 @@ impl Heap {
     }
 }
 
+/// Parts of message `number`, where it is chained.
+fn chain_of(number: u64) -> u64 {
+    number / 100
+}
+
 /// The bytes of message `number`, its lane's or another.
 fn words_of(position: u64) -> impl Iterator<Item = usize> {
     (position + 8..position + 8 + LENGTH).step_by(8).map(word)
@@ -178,7 +186,7 @@ impl<'a> Producer<'a> {
     fn push(&mut self, number: u64) -> Result<(), Peer> {
         let Self { heap, process, lane, core } = self;
         let view = View { lane: &heap.lanes[*lane], writes: true };
-        let mut claim = || match core.claim(&view, LENGTH) {
+        let mut claim = || match core.end_chain(&view).and_then(|()| core.claim(&view, LENGTH)) {
             Ok(position) => Some(Ok(position)),
             Err(NoSlot::Corrupt) => panic!("no contradiction"),
             Err(NoSlot::Full) => match lanes::consumer(*heap) {
@@ -190,6 +198,28 @@ impl<'a> Producer<'a> {
         words_of(position).for_each(|at| view.lane.bytes[at].write(number));
         core.commit(&view, LENGTH);
         EventCount(&heap.consumer_event).notify(*process);
+        Ok(())
+    }
+
+    /// Sends a message in parts, each with its number; unless the consumer is gone.
+    fn push_chain(&mut self, number: u64) -> Result<(), Peer> {
+        let Self { heap, process, lane, core } = self;
+        let view = View { lane: &heap.lanes[*lane], writes: true };
+        for (_, length, part) in chains::parts(view.capacity(), PART * chain_of(number)) {
+            assert_eq!(length, PART);
+            let mut claim = || match core.claim(&view, PART) {
+                Ok(position) => Some(Ok(position)),
+                Err(NoSlot::Corrupt) => panic!("no contradiction"),
+                Err(NoSlot::Full) => match lanes::consumer(*heap) {
+                    Peer::Expected => None,
+                    gone => Some(Err(gone)),
+                },
+            };
+            let position = claim().unwrap_or_else(|| heap.wait(&heap.lanes[*lane].event, process, claim))?;
+            view.lane.bytes[word(position + 8)].write(number);
+            core.commit_part(&view, PART, part);
+            EventCount(&heap.consumer_event).notify(*process);
+        }
         Ok(())
     }
 
@@ -241,20 +271,23 @@ impl<'a> Consumer<'a> {
         Self { heap, process, merge, assembled: Default::default() }
     }
 
-    fn look(&mut self) -> Option<Found> {
+    /// Bytes of the record of the next message.
+    fn look(&mut self) -> Option<u64> {
         let Self { heap, process, merge, assembled } = self;
-        merge.next(*heap, &mut Assembly { heap, process, assembled }).expect("no contradiction")
+        merge.at_hand(&heap.lane(merge.lane())).or_else(|| {
+            merge.find(*heap, &mut Assembly { heap, process, assembled }).expect("no contradiction")
+        })
     }
 
-    /// The next message, or what has become of the producers.
-    fn next(&mut self) -> Result<Found, Peer> {
-        if let Some(found) = self.look() {
-            return Ok(found);
+    /// The same, waiting for it; or what has become of the producers.
+    fn next(&mut self) -> Result<u64, Peer> {
+        if let Some(length) = self.look() {
+            return Ok(length);
         }
         let (heap, process) = (self.heap, self.process);
         heap.wait(&heap.consumer_event, process, || {
-            if let Some(found) = self.look() {
-                return Some(Ok(found));
+            if let Some(length) = self.look() {
+                return Some(Ok(length));
             }
             match lanes::producers(heap).peers() {
                 Peer::Expected => None,
@@ -266,15 +299,25 @@ impl<'a> Consumer<'a> {
 
     /// Receives a message, tells `see` its lane, its number and whether it may have been seen; gives it back.
     fn receive(&mut self, see: impl FnOnce(usize, u64, bool)) -> Result<(), Peer> {
-        let found = self.next()?;
-        let seen = self.merge.hand_out(self.heap, found);
-        let lane = &self.heap.lanes[found.lane];
-        assert_eq!(found.message.1, LENGTH);
-        let mut numbers = words_of(found.message.0).map(|at| lane.bytes[at].read());
-        let number = numbers.next().expect("two words");
-        assert_eq!(numbers.next(), Some(number), "torn");
-        see(found.lane, number, seen);
-        self.merge.release(self.heap, found);
+        let length = self.next()?;
+        self.merge.hand_out(&self.heap.lane(self.merge.lane()), length);
+        let at = self.merge.lane();
+        let lane = &self.heap.lanes[at];
+        let number = if self.merge.is_chained() {
+            // The number in each part, and how many there are.
+            let parts = &self.assembled[at];
+            assert!(parts.iter().all(|part| *part == parts[0]), "parts of several messages");
+            assert_eq!(parts.len() as u64, chain_of(parts[0]), "parts are missing");
+            parts[0]
+        } else {
+            assert_eq!(length, LENGTH);
+            let mut numbers = words_of(self.merge.position()).map(|at| lane.bytes[at].read());
+            let number = numbers.next().expect("two words");
+            assert_eq!(numbers.next(), Some(number), "torn");
+            number
+        };
+        see(at, number, self.merge.seen_before());
+        self.merge.release(&self.heap.lane(at), length);
         EventCount(&lane.event).notify(self.process);
         Ok(())
     }
@@ -442,7 +485,7 @@ fn loom_lanes_successor_of_a_dead_consumer() {
             assert!(flagged || number >= seen, "seen twice, not flagged");
             assert!(!flagged || number == first, "flagged, though never handed out");
         }
-        let counted = tally(heap.tallies(0), heap.lanes[0].released.peek());
+        let counted = tally(heap.lane(0).tallies(), heap.lanes[0].released.peek());
         assert_eq!((counted.messages, counted.bytes), (3, 3 * LENGTH), "counted twice, or not at all");
         killed
     });
@@ -468,5 +511,45 @@ fn loom_lanes_consumer_leaves() {
         });
         lanes::leave(&*heap, |event| me.wake(event, u32::MAX));
         producers.into_iter().for_each(|producer| producer.join().expect("no panic"));
+    });
+}
+
+/// A producer is killed at any step of a message in parts; its successor in the lane sends another one. The consumer
+/// gets each message whole or not at all, and counts the one that was not ended.
+#[test]
+fn loom_lanes_producer_dies_in_a_chain() {
+    check_kills(1, |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::of(1));
+        let victim = {
+            let (process, heap) = (kernel.process(1), heap.clone());
+            let lane = producers_word(&heap, &process);
+            heap.used.fetch_or(1, crate::atomic::Ordering::Relaxed);
+            thread::spawn(move || {
+                let life = || {
+                    let mut producer = Producer::in_lane(&heap, &process, lane);
+                    producer.push_chain(300).expect("it is there");
+                    producer.leave();
+                };
+                process.killed_after(steps, life, || ()).is_none()
+            })
+        };
+        let me = kernel.process(0);
+        let mut consumer = Consumer::new(&heap, &me);
+        let mut received = 0;
+        let end = loop {
+            match consumer.receive(|_, number, seen| assert_eq!((number, seen), (300, false))) {
+                Ok(()) => received += 1,
+                Err(end) => break end,
+            }
+        };
+        let killed = victim.join().expect("no panic");
+        assert!(end == Peer::Left && received == 1 || end == Peer::Died && killed && received <= 1);
+        let mut successor = Producer::join(&heap, &me);
+        successor.push(7).expect("it is there");
+        consumer.receive(|_, number, _| assert_eq!(number, 7)).expect("it is there");
+        let counted = tally(heap.lane(0).tallies(), heap.lanes[0].released.peek());
+        assert_eq!((counted.messages, counted.lost), (received + 1, 0));
+        assert!(counted.aborted <= 1 - received);
+        killed
     });
 }
