@@ -274,7 +274,7 @@ pub(crate) static FIGURES: [Figure; 6] = [
         ours: |sides| sides.queues(task::RTT_LINE, TRIPS, None, |queues| queues.line.ping(TRIPS)),
         theirs: None,
         against: "floor",
-        limit: 1.50,
+        limit: 1.30,
     },
     Figure {
         name: "queue one at a time, 56 B, spin",

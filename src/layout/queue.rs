@@ -19,8 +19,8 @@
 //!
 //! ```text
 //!   a slot:   0          8 (or the alignment)         stride
-//!            ┌───────────┬────────────────────────────┐   64, if word and message fit into a line; else the
-//!            │ word      │ message                    │   next multiple of 8 (or of the alignment)
+//!            ┌───────────┬────────────────────────────┐
+//!            │ word      │ message                    │   a multiple of 64
 //!            └───────────┴────────────────────────────┘
 //!   its word: 63        26  25     21  20   18  17          0
 //!            ┌────────────┬──────────┬────────┬─────────────┐   lap = position / capacity, modulo 2^38
@@ -47,8 +47,7 @@
 //! The directory entry's `parameters` are: attempts that a message has (1: it is lost with its
 //! consumer), producers and consumers that there can be, alignment of a message.
 
-use super::round_up;
-use super::spsc::payload_offset;
+use super::spsc::slot_stride;
 
 /// Offset of `tail`.
 pub const TAIL: u64 = 0;
@@ -146,15 +145,6 @@ pub const fn consumers_offset(producers: u32) -> u64 {
 /// Offset of the slots.
 pub const fn slots_offset(producers: u32, consumers: u32) -> u64 {
     consumers_offset(producers) + (4 * consumers as u64).next_multiple_of(128)
-}
-
-/// Bytes from one slot to the next.
-pub const fn slot_stride(item_size: u64, align: usize) -> Option<u64> {
-    let Some(bytes) = item_size.checked_add(payload_offset(align)) else { return None };
-    if bytes <= 64 {
-        return Some(64);
-    }
-    round_up(bytes, payload_offset(align))
 }
 
 /// Bytes of a queue, or `None` if these numbers cannot be a queue's.

@@ -1,5 +1,8 @@
 //! The sending end of a queue.
 
+// As in `consumer`.
+#![allow(clippy::inline_always)]
+
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
@@ -91,20 +94,22 @@ impl<T: Payload> Producer<T> {
     ///
     /// # Errors
     /// See [`TryPushError`]; it gives the value back.
-    #[inline]
+    #[inline(always)]
     pub fn try_push(&self, value: T) -> Result<(), TryPushError<T>> {
         match self.find(1) {
-            Ok((position, _)) => self.send(position, value),
-            Err(why) => return Err(why.try_push(value)),
+            Ok((position, _)) => {
+                self.send(position, value);
+                Ok(())
+            }
+            Err(why) => Err(why.try_push(value)),
         }
-        Ok(())
     }
 
     /// Sends a copy of `value`, waiting for a free slot as long as it takes.
     ///
     /// # Errors
     /// See [`PushError`]; it gives the value back.
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, value: T) -> Result<(), PushError<T>> {
         self.push_until(value, None)
     }
@@ -117,13 +122,15 @@ impl<T: Payload> Producer<T> {
         self.push_until(value, Instant::now().checked_add(time))
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_until(&self, value: T, deadline: Option<Instant>) -> Result<(), PushError<T>> {
         match self.find_until(1, deadline) {
-            Ok((position, _)) => self.send(position, value),
-            Err(why) => return Err(why.push(value)),
+            Ok((position, _)) => {
+                self.send(position, value);
+                Ok(())
+            }
+            Err(why) => Err(why.push(value)),
         }
-        Ok(())
     }
 
     /// Sends as many of `values` as fit now, and says how many that were. They are seen in runs of up to
@@ -212,7 +219,7 @@ impl<T: Payload> Producer<T> {
     }
 
     /// Claims up to `most` slots: the first, and how many.
-    #[inline]
+    #[inline(always)]
     fn find(&self, most: u64) -> Result<(u64, u64), NoSpace> {
         if self.end.forked() || self.end.news() {
             self.look_for_news()?;
@@ -220,7 +227,7 @@ impl<T: Payload> Producer<T> {
         self.claim_slots(most).map_err(|no_slot| self.why_no_space(no_slot))
     }
 
-    #[inline]
+    #[inline(always)]
     fn find_until(&self, most: u64, deadline: Option<Instant>) -> Result<(u64, u64), NoSpace> {
         if self.end.forked() || self.end.news() {
             self.look_for_news()?;
@@ -231,7 +238,7 @@ impl<T: Payload> Producer<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim_slots(&self, most: u64) -> Result<(u64, u64), NoSpace> {
         let claimed = if most == 1 {
             mpmc::claim(&self.end.slots, self.end.me).map(|position| (position, 1))
@@ -246,7 +253,7 @@ impl<T: Payload> Producer<T> {
     }
 
     /// Has claimed; but if the queue was closed meanwhile, consumers may have looked already, and left.
-    #[inline]
+    #[inline(always)]
     fn claimed(&self, first: u64, count: u64) -> Result<(u64, u64), NoSpace> {
         // The claim first, then the look for news: the other half is in `ends::close`.
         self.end.light_barrier();
@@ -327,14 +334,14 @@ impl<T: Payload> Producer<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&self, position: u64, value: T) {
         // SAFETY: CLAIMED with our name, by compare-and-swap: nobody else reads or writes the slot before it is
         // committed; in bounds and aligned (see `message`).
         unsafe { self.end.slots.message(position).write(value) };
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(&self, position: u64, value: T) {
         self.write(position, value);
         mpmc::commit(&self.end.slots, position);

@@ -3,9 +3,9 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use crate::atomic::{AtomicU64, Ordering};
-use crate::layout::queue::{COUNTERS, HEAD, MAX_ALIGN, PRODUCERS, TAIL, length, slot_stride, slots_offset};
-use crate::layout::spsc::payload_offset;
+use crate::atomic::AtomicU64;
+use crate::layout::queue::{COUNTERS, HEAD, MAX_ALIGN, PRODUCERS, TAIL, length, slots_offset};
+use crate::layout::spsc::{payload_offset, slot_stride};
 use crate::payload::Payload;
 use crate::region::{Memory, Object};
 use crate::ring::cache;
@@ -89,14 +89,12 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Asks for the second line of the slot at the head: to be said with every look at its word, so that
-    /// both lines travel at once.
+    /// Makes the second line of a slot this core's alone, if it has one: to be said by a consumer, once the slot
+    /// is its own. The line will be written next, by a producer, for whom one that both cores hold is dear.
     #[inline]
-    pub(super) fn will_read_head(&self) {
+    pub(super) fn take_second_line(&self, position: u64) {
         if Self::STRIDE > LINE as u64 {
-            // Relaxed: only a hint.
-            let position = self.head().load(Ordering::Relaxed);
-            cache::will_read(self.slot(position).as_ptr().wrapping_add(LINE));
+            cache::take_line(self.slot(position).as_ptr().wrapping_add(LINE));
         }
     }
 }
