@@ -5,7 +5,7 @@ mod ratio;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use allmende::{Mutex, Region, RwLock, Semaphore};
+use allmende::{Barrier, Condvar, Event, Mutex, Once, Region, RwLock, Semaphore};
 use criterion::Criterion;
 use ratio::Contender;
 
@@ -22,6 +22,11 @@ fn main() {
     let mutex = Mutex::<u64>::create(&region, "mutex", &0).expect("a mutex");
     let semaphore = Semaphore::create(&region, "semaphore", 4).expect("a semaphore");
     let rwlock = RwLock::<u64>::create(&region, "rwlock", &0).expect("a lock");
+    let condvar = Condvar::create(&region, "condvar").expect("a condition variable");
+    let event = Event::create_auto_reset(&region, "event").expect("an event");
+    let once = Once::create(&region, "once").expect("a once");
+    once.call_once(|_| ()).expect("nobody else does it");
+    let mut party = Barrier::create(&region, "barrier", 1).expect("a barrier").join().expect("a place");
     let mut contenders = [
         Contender::new("mutex: lock+unlock", |times| {
             repeat(times, || *black_box(&mutex).lock().expect("nobody died") += 1)
@@ -38,6 +43,25 @@ fn main() {
         }),
         Contender::new("rwlock: write", |times| {
             repeat(times, || *black_box(&rwlock).write().expect("nobody died") += 1)
+        }),
+        Contender::new("condvar: notify, nobody waits", |times| {
+            repeat(times, || black_box(&condvar).notify_one().expect("it may"))
+        }),
+        Contender::new("event: set+wait, auto-reset", |times| {
+            repeat(times, || {
+                black_box(&event).set().expect("it may");
+                black_box(black_box(&event).wait().expect("it is set"));
+            })
+        }),
+        Contender::new("once: done", |times| {
+            repeat(times, || {
+                black_box(black_box(&once).call_once(|_| ()).expect("it is done"));
+            })
+        }),
+        Contender::new("barrier of one: wait", |times| {
+            repeat(times, || {
+                black_box(party.wait().expect("nobody else is there"));
+            })
         }),
     ];
 

@@ -38,6 +38,7 @@
 //! | [`channel`] | what many processes send, receive and share through |
 //! | [`worker`] | processes that are started with regions in hand |
 //! | [`inspect`] | the state of objects, for tools |
+//! | `compat` (a feature) | the locks of the crate `raw_sync`, but nobody hangs when somebody is killed |
 //!
 //! # Trust
 //!
@@ -53,6 +54,8 @@ extern crate self as allmende;
 pub mod atomic;
 #[cfg(not(allmende_loom))]
 pub mod channel;
+#[cfg(all(feature = "compat", not(allmende_loom)))]
+pub mod compat;
 #[cfg(not(allmende_loom))]
 pub mod inspect;
 pub mod layout;

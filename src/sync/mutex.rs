@@ -179,6 +179,19 @@ impl<T: Payload> Mutex<T> {
     }
 }
 
+/// For guards of another make, which have forgotten ours.
+#[cfg(feature = "compat")]
+impl<T: Payload> Mutex<T> {
+    /// Unlocks what a forgotten guard held; whether this thread did hold it.
+    pub(crate) fn unlock_forgotten(&self) -> bool {
+        let held = !self.fork.forked() && self.lock.is_held_by(self.me, &*self.inner);
+        if held {
+            self.lock.unlock(&*self.inner);
+        }
+        held
+    }
+}
+
 impl<T: Payload> From<Refused> for LockError<'_, T> {
     fn from(refused: Refused) -> Self {
         match refused {

@@ -258,6 +258,36 @@ impl<T: Payload> RwLock<T> {
     }
 }
 
+/// For guards of another make, which have forgotten ours.
+#[cfg(feature = "compat")]
+impl<T: Payload> RwLock<T> {
+    /// Gives up what a forgotten guard held: the place of a reader, or the writer's word; whether it was held.
+    pub(crate) fn unlock_forgotten(&self, place: Option<usize>) -> bool {
+        if self.fork.forked() {
+            return false;
+        }
+        if let Some(place) = place {
+            self.words.stop_reading(place, &*self.inner);
+            return true;
+        }
+        let held = self.words.lock.is_held_by(self.me, &*self.inner);
+        if held {
+            self.words.unlock(&*self.inner);
+        }
+        held
+    }
+}
+
+#[cfg(feature = "compat")]
+impl<T: Payload> ReadGuard<'_, T> {
+    /// Forgets the guard; the place is for [`RwLock::unlock_forgotten`].
+    pub(crate) fn forget(self) -> usize {
+        let place = self.place;
+        std::mem::forget(self);
+        place
+    }
+}
+
 fn patience(time: Duration) -> Patience {
     Instant::now().checked_add(time).map_or(Patience::Forever, Patience::Until)
 }
