@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use allmende::channel::cell::{CellError, PeekError, ReadError, WaitError};
 use allmende::inspect::{ObjectState, state};
-use allmende::region::{AccessError, ObjectError};
+use allmende::region::{AccessError, NamedError, ObjectError};
 use allmende::{Cell, Region, Wait};
 use proptest::prelude::*;
 
@@ -101,6 +101,17 @@ fn what_does_not_fit_is_refused() {
         assert!(matches!(refused, Err(ObjectError::InvalidSize { .. })));
     }
     Cell::<u64>::with_readers(126).create(&region, "most").unwrap();
+}
+
+#[test]
+fn by_name_in_a_region_of_its_own() {
+    let name = format!("cell-test-{}", std::process::id());
+    let (first, second) = (Cell::<u64>::named(&name).unwrap(), Cell::<u64>::named(&name).unwrap());
+    let mut reader = second.reader().unwrap();
+    first.writer().unwrap().write(7).unwrap();
+    assert_eq!(reader.read(), Ok(7));
+    assert!(matches!(Cell::<u32>::named(&name), Err(NamedError::Object(ObjectError::WrongType { .. }))));
+    assert!(matches!(Cell::<u64>::named(""), Err(NamedError::Region(_))));
 }
 
 #[test]

@@ -43,7 +43,8 @@ use crate::layout::owner::Owner;
 use crate::os::fork_guard::ForkGuard;
 use crate::payload::Payload;
 use crate::region::{
-    AccessError, Inner, Liveness, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec,
+    AccessError, Inner, Liveness, Memory, NO_PARAMETERS, NamedError, Object, ObjectError, ObjectKind,
+    ObjectSpec, region_of_its_own,
 };
 use crate::ring::cell::{self as algorithm, Backing, NoPeek, Nothing, Reading, Writing, writes_of};
 use crate::ring::counters::Counts;
@@ -112,6 +113,27 @@ impl<T: Payload> Cell<T> {
             Err(ObjectError::NameTaken { .. }) => Self::open(region, name),
             other => other,
         }
+    }
+
+    /// The cell of that name in the user's namespace, in a region of its own; made with room for [`DEFAULT_READERS`] where
+    /// there is none. Whoever of this user asks for the same name gets the same cell.
+    ///
+    /// ```
+    /// use allmende::Cell;
+    /// # let name = format!("doc-cell-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let cell = Cell::<u64>::named(name)?;
+    /// cell.writer()?.write(7)?;
+    /// assert_eq!(Cell::<u64>::named(name)?.reader()?.read()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(name: &str) -> Result<Self, NamedError> {
+        let type_name = T::SCHEMA.to_string();
+        let region = region_of_its_own(&spec::<T>(name, &type_name, DEFAULT_READERS)?)?;
+        Ok(Self::open_or_create(&region, name)?)
     }
 
     /// A new cell with room for [`DEFAULT_READERS`]; there must be none of that name.

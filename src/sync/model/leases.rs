@@ -81,7 +81,7 @@ impl Shared {
 /// Two write what overlaps, one after the other; a third reads what is whole.
 #[test]
 fn loom_leases_exclude_writers() {
-    check(2, || {
+    check(3, || {
         let (kernel, shared) = (Kernel::new(), Shared::new(3));
         let writers = [(1, 0..2), (2, 1..2)].map(|(slot, range)| {
             let (process, shared) = (kernel.process(slot), shared.clone());
@@ -129,7 +129,7 @@ fn loom_leases_readers_share() {
 /// What was lent apart is written at once, and entries go from one to the other.
 #[test]
 fn loom_leases_of_different_parts() {
-    check(2, || {
+    check(3, || {
         let (kernel, shared) = (Kernel::new(), Shared::new(2));
         let other = {
             let (process, shared) = (kernel.process(1), shared.clone());
