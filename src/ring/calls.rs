@@ -204,8 +204,10 @@ impl Call<'_> {
     fn withdraw(self, open: Word) -> Option<Word> {
         let lap = if open.state() == State::Retry { open.lap() } else { open.next_lap() };
         let free = Word::new(lap, 0, State::Free, 0);
-        // Acquire: pairs with the Release in `sweep_server`: the dead server is done with request and response.
-        let done = self.word.compare_exchange(open.0, free.0, Ordering::Acquire, Ordering::Relaxed);
+        // Relaxed: nothing is read or written for it. Whoever posts the next request asks `available` first, whose Acquire
+        // finds this word, and with it what the Release of the word before it passed on: a read-modify-write
+        // continues its release sequence.
+        let done = self.word.compare_exchange(open.0, free.0, Ordering::Relaxed, Ordering::Relaxed);
         done.is_ok().then_some(free)
     }
 
@@ -290,7 +292,7 @@ impl Call<'_> {
         let parts = if now.state() == State::Streaming { now.count() } else { 0 };
         let (state, count) = if retry { (State::Retry, now.count()) } else { (State::Failed, parts) };
         let word = Word::new(now.lap(), count, state, 0);
-        // Release: pairs with the Acquire in `take_from`, `withdraw`, `progress` and `available`: passes on what the dead did.
+        // Release: pairs with the Acquire in `take_from`, `progress` and `available`: passes on what the dead did.
         // Nobody but another sweep of the same dead could be in the way.
         let done = self.word.compare_exchange(now.0, word.0, Ordering::Release, Ordering::Relaxed);
         done.is_ok().then_some(state)

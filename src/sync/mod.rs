@@ -19,6 +19,7 @@ pub(crate) mod model;
 pub mod mutex;
 #[cfg(not(allmende_loom))]
 pub mod once;
+#[cfg(not(allmende_loom))]
 pub(crate) mod patience;
 pub(crate) mod permits;
 pub(crate) mod places;
