@@ -367,6 +367,45 @@ fn loom_topic_blocks_are_nobody_elses() {
     });
 }
 
+/// A block that is given up half-written is the next one's alone.
+#[test]
+fn loom_topic_given_up_blocks_are_the_next_ones() {
+    check(2, || {
+        let heap = Heap::new(1, 2, 0);
+        heap.committed.store(1, Ordering::Relaxed);
+        let give_up = |heap: &Heap, me| {
+            let block = Publisher::new(heap, me).claim();
+            heap.payloads[block as usize].write(1);
+            pool::abandon(heap, block);
+        };
+        let other = {
+            let heap = heap.clone();
+            thread::spawn(move || give_up(&heap, owner(1)))
+        };
+        give_up(&heap, owner(2));
+        other.join().expect("no panic");
+        assert!(heap.all_free_but(0));
+    });
+}
+
+/// Whoever sees that a pool has grown sees the new blocks as they are made, not what stood there before.
+#[test]
+fn loom_topic_growth_is_seen_whole() {
+    check(2, || {
+        let heap = Heap::new(1, 2, 0);
+        heap.committed.store(0, Ordering::Relaxed);
+        heap.holders[0].store(1, Ordering::Relaxed);
+        let grower = {
+            let heap = heap.clone();
+            thread::spawn(move || assert!(pool::grow(&*heap, 0, 1)))
+        };
+        let seen = !pool::committed(&*heap, 0).is_empty();
+        let claimed = pool::claim(&*heap, 0, owner(1), &mut 0).is_some();
+        assert!(claimed || !seen);
+        grower.join().expect("no panic");
+    });
+}
+
 /// Two entries, which publishers overwrite while it is being taken: nothing torn, nothing twice, and what was missed
 /// is counted exactly.
 #[test]
