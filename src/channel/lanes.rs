@@ -161,7 +161,7 @@ impl Lanes {
         let lane = joined.ok_or(JoinError::TooManyProducers { lanes: words.lanes })?;
         let seat = ProducerSeat { shared, lane };
         let core = RecordProducer::resume(&seat.lane()).ok_or(AccessError::Corrupt)?;
-        Ok(Producer { core, wait: Wait::default(), seat })
+        Ok(Producer { core, wait: Wait::default(), refused: 0, seat })
     }
 
     /// Takes the consumer's role; if its last holder died, goes on where that one stopped.
@@ -438,6 +438,8 @@ fn wake_all(event: &AtomicU32) {
 pub struct Producer {
     core: RecordProducer,
     wait: Wait,
+    /// The length for which there was no room when it was asked for last.
+    refused: usize,
     seat: ProducerSeat,
 }
 
@@ -551,7 +553,10 @@ impl Producer {
             Peer::Left => return Err(TryPushError::Disconnected(()).into()),
             Peer::Died => return Err(TryPushError::PeerDied(()).into()),
         }
-        self.core.claim(&self.seat.lane(), length as u64).map_err(|why| self.no_room(why).into())
+        self.core.claim(&self.seat.lane(), length as u64).map_err(|why| {
+            self.refused = length;
+            self.no_room(why).into()
+        })
     }
 
     #[cold]
@@ -567,7 +572,7 @@ impl Producer {
 
     #[cold]
     fn wait_for_room(&mut self, length: u64, deadline: Option<Instant>) -> Result<u64, PushError<()>> {
-        let Self { core, wait, seat } = self;
+        let Self { core, wait, seat, .. } = self;
         let memory = &seat.shared.memory;
         memory.counters().count(Counter::SendsWaited);
         let mut look = || match core.claim(&seat.lane(), length) {
@@ -840,6 +845,26 @@ impl fmt::Debug for Consumer {
 }
 
 impl Sealed for Consumer {}
+
+impl Sealed for Producer {}
+
+/// Ready when there is room for a message as long as the one that was refused last (for an empty one, if
+/// none was), or the consumer is gone.
+impl Waitable for Producer {
+    fn is_ready(&self) -> bool {
+        self.seat.shared.guard.forked()
+            || self.core.would_find(&self.seat.lane(), self.refused as u64)
+            || algorithm::consumer(&self.seat.shared.memory) != Peer::Expected
+    }
+
+    fn examine(&self) {
+        self.seat.examine();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        Bed { inner: &self.seat.shared.inner, event: self.seat.event() }
+    }
+}
 
 impl Waitable for Consumer {
     fn is_ready(&self) -> bool {
