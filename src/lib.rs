@@ -37,6 +37,7 @@
 //! | [`ring`] | the rings: [`spsc`] (typed slots), [`bytes`] (messages of any length) |
 //! | [`channel`] | what many processes send, receive and share through |
 //! | [`worker`] | processes that are started with regions in hand |
+//! | `tokio` | `async` receiving and sending (feature `tokio`) |
 //! | [`inspect`] | the state of objects, for tools |
 //! | `compat` (a feature) | the locks of the crate `raw_sync`, but nobody hangs when somebody is killed |
 //!
@@ -67,6 +68,8 @@ pub mod payload;
 pub mod region;
 pub mod ring;
 pub mod sync;
+#[cfg(all(feature = "tokio", not(allmende_loom)))]
+pub mod tokio;
 #[cfg(not(allmende_loom))]
 pub mod worker;
 

@@ -21,6 +21,9 @@ fn directory() -> &'static PathBuf {
         }
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--examples", "--target-dir"]).arg(profile.parent().unwrap());
+        if cfg!(feature = "tokio") {
+            cargo.args(["--features", "tokio"]);
+        }
         cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
         if profile.ends_with("release") {
             cargo.arg("--release");
@@ -135,6 +138,13 @@ fn service() {
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("1000 = 500500, at attempt 2\n1 of 2 servers"), "{said}");
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn tokio() {
+    let expected = ["wind: 10 readings, and the sensor has left", "rain: 10 readings, and the sensor died"];
+    assert_eq!(lines("tokio", &[]), expected);
 }
 
 #[test]

@@ -15,7 +15,10 @@ use allmende::region::AccessError;
 use allmende::ring::error::TryPopError;
 use allmende::sync::pollable::PollableError;
 use allmende::{Event, Pollable, Region, bytes, spsc};
-use common::{FOREVER, Process, Random, argument, count, descriptor, in_a_fork, linger, refused, say, until};
+use common::{
+    FOREVER, Process, Random, argument, count, descriptor, event, in_a_fork, linger, refused, region, say,
+    until,
+};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 fn main() -> ExitCode {
@@ -37,14 +40,6 @@ fn main() -> ExitCode {
 }
 
 const NOW: Duration = Duration::ZERO;
-
-fn region() -> Region {
-    Region::create().memfd("t").unwrap()
-}
-
-fn event(region: &Region, name: &str) -> Event {
-    Event::open_or_create(region, name).unwrap()
-}
 
 fn tells(end: &impl AsFd, within: Duration) -> bool {
     readable([end.as_fd()], Some(Instant::now() + within)).unwrap()[0]

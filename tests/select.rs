@@ -11,11 +11,18 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
+use allmende::channel::{cell, lanes, queue, service};
 use allmende::ring::error::TryPopError;
 use allmende::sync::select::{SelectError, select_timeout, try_select};
 use allmende::sync::waitable::Waitable;
-use allmende::{Event, Region, Select, Wait, bytes, select, spsc};
-use common::{FOREVER, Process, Random, argument, count, descriptor, in_a_fork, linger, refused, say, until};
+use allmende::{
+    Cell, Event, Lanes, Mutex, Queue, Region, RwLock, Select, Semaphore, Service, Topic, Wait, bytes, select,
+    spsc, topic,
+};
+use common::{
+    FOREVER, Process, Random, argument, count, descriptor, event, in_a_fork, linger, refused, region, say,
+    until,
+};
 
 fn main() -> ExitCode {
     common::main(
@@ -26,18 +33,11 @@ fn main() -> ExitCode {
             ("ends_in_three_regions", ends_in_three_regions),
             ("one_who_dies_is_news", one_who_dies_is_news),
             ("one_who_leaves_is_news", one_who_leaves_is_news),
+            ("room_is_waited_for", room_is_waited_for),
             ("no_call_where_nobody_sleeps", no_call_where_nobody_sleeps),
         ],
         &[("sender", sender), ("standing", standing), ("hushed", hushed)],
     )
-}
-
-fn region() -> Region {
-    Region::create().memfd("t").unwrap()
-}
-
-fn event(region: &Region, name: &str) -> Event {
-    Event::open_or_create(region, name).unwrap()
 }
 
 fn everybody_gets_a_turn() {
@@ -260,33 +260,106 @@ fn end_of_hushed(what: &str) -> ExitStatus {
     end.unwrap()
 }
 
+/// Producers of all kinds, full, then with room, then without a receiver.
+fn room_is_waited_for() {
+    let region = Region::create().size(8 << 20).memfd("room").unwrap();
+    let ring = spsc::Ring::<u64>::create(&region, "r", 4).unwrap();
+    let queue = Queue::<u64>::create(&region, "q", 4).unwrap();
+    let texts = bytes::Ring::create(&region, "b", 1024).unwrap();
+    let lanes = Lanes::create(&region, "l", 2, 1024).unwrap();
+    let (mut slots, mut slots_out) = (ring.producer().unwrap(), ring.consumer().unwrap());
+    let (jobs, mut jobs_out) = (queue.producer().unwrap(), queue.consumer().unwrap());
+    let (mut text, mut text_out) = (texts.producer().unwrap(), texts.consumer().unwrap());
+    let (mut lane, mut lane_out) = (lanes.producer().unwrap(), lanes.consumer().unwrap());
+    let short = Duration::from_millis(1);
+    for _ in 0..count(50, 2000) {
+        assert!(slots.is_ready() && jobs.is_ready() && text.is_ready() && lane.is_ready());
+        while slots.try_push(1).is_ok() {}
+        while jobs.try_push(1).is_ok() {}
+        while text.try_push(&[1; 100]).is_ok() {}
+        while lane.try_push(&[1; 100]).is_ok() {}
+        assert_eq!(select_timeout(&[&slots, &jobs, &text, &lane], short), Err(SelectError::TimedOut));
+        // Each is told by its own receiver, while it sleeps.
+        let mut into = Vec::new();
+        for index in 0..4 {
+            let (slots_out, jobs_out) = (&mut slots_out, &mut jobs_out);
+            let (text_out, lane_out, into) = (&mut text_out, &mut lane_out, &mut into);
+            let found = std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    std::thread::sleep(Duration::from_micros(100));
+                    match index {
+                        0 => drop(slots_out.pop().unwrap()),
+                        1 => drop(jobs_out.pop().unwrap()),
+                        // Three: at the end of the memory, some of it is skipped.
+                        2 => (0..3).for_each(|_| text_out.pop(into).unwrap()),
+                        _ => (0..3).for_each(|_| lane_out.pop(into).unwrap()),
+                    }
+                });
+                select(&[&slots, &jobs, &text, &lane])
+            });
+            assert_eq!(found, Ok(index));
+            match index {
+                0 => slots.try_push(1).unwrap(),
+                1 => jobs.try_push(1).unwrap(),
+                2 => while text.try_push(&[1; 100]).is_ok() {},
+                _ => while lane.try_push(&[1; 100]).is_ok() {},
+            }
+        }
+        // Room, but not for what was refused.
+        while text_out.try_pop(&mut into).is_ok() {}
+        while lane_out.try_pop(&mut into).is_ok() {}
+        while text.try_push(&[1; 40]).is_ok() {}
+        (0..3).for_each(|_| text_out.pop(&mut into).unwrap());
+        assert!(text.is_ready());
+        assert!(text.try_push(&[1; 300]).is_err() && !text.is_ready());
+        while text_out.try_pop(&mut into).is_ok() {}
+        while slots_out.try_pop().is_ok() {}
+        while jobs_out.try_pop().is_ok() {}
+        assert!(text.is_ready());
+    }
+    while slots.try_push(1).is_ok() {}
+    drop(slots_out);
+    assert_eq!(select_timeout(&[&slots], FOREVER), Ok(0));
+    while jobs.try_push(1).is_ok() {}
+    assert!(!jobs.is_ready());
+    queue.close().unwrap();
+    assert_eq!(select_timeout(&[&jobs], FOREVER), Ok(0));
+    assert_eq!(region.late_wakes(), 0);
+}
+
 fn no_call_where_nobody_sleeps() {
     let end = end_of_hushed("nobody sleeps");
     assert!(end.success(), "a call was made where nobody sleeps: {end}");
     // And that is because nobody does, not because nothing is looked at.
-    for what in ["the consumer slept", "somebody slept for the event"] {
+    let channels = ["queue", "lanes", "topic", "service", "cell"];
+    for what in ["the consumer slept", "somebody slept for the event"].into_iter().chain(channels) {
         let end = end_of_hushed(what);
         assert_eq!(end.signal(), Some(libc::SIGSYS), "{what}: {end}");
     }
 }
 
 fn hushed() {
-    let region = region();
+    let region = Region::create().size(16 << 20).memfd("hushed").unwrap();
     let ring = spsc::Ring::<u64>::create(&region, "r", 8).unwrap();
     let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
     let texts = bytes::Ring::create(&region, "b", 1024).unwrap();
     let (mut text_producer, mut text_consumer) = (texts.producer().unwrap(), texts.consumer().unwrap());
     let event = event(&region, "e");
+    let mut channels = Channels::new(&region);
     let mut text = Vec::with_capacity(64);
     let short = Duration::from_millis(1);
-    match argument(0).as_str() {
+    let what = argument(0);
+    match what.as_str() {
         "the consumer slept" => assert!(select_timeout(&[&consumer], short).is_err()),
         "somebody slept for the event" => assert!(!event.wait_timeout(short).unwrap()),
-        _ => {}
+        what => channels.sleep(what, short),
     }
     let mut turns = Select::new().wait_strategy(Wait::Spin);
     // Whatever is made at first use is made now.
     assert_eq!(turns.try_select(&[&consumer, &text_consumer]), None);
+    if what == "nobody sleeps" {
+        channels.use_all(0).unwrap();
+    }
     forbid_all_calls();
     for number in 0..10_000 {
         producer.try_push(number).unwrap_or_else(|_| end(2));
@@ -300,8 +373,79 @@ fn hushed() {
             }
         }
         event.reset().unwrap_or_else(|_| end(7));
+        channels.use_all(number).unwrap_or_else(|what| end(what));
     }
     end(0)
+}
+
+/// Both sides of every channel that many can be at, and the locks.
+struct Channels {
+    queue: (queue::Producer<u64>, queue::Consumer<u64>),
+    lanes: (lanes::Producer, lanes::Consumer),
+    topic: (topic::Publisher<u64>, topic::Subscriber<u64>),
+    service: (service::Client<u64, u64>, service::Server<u64, u64>),
+    cell: (cell::Writer<u64>, cell::Reader<u64>),
+    semaphore: Semaphore,
+    mutex: Mutex<u64>,
+    rwlock: RwLock<u64>,
+    text: Vec<u8>,
+}
+
+impl Channels {
+    fn new(region: &Region) -> Self {
+        let queue = Queue::create(region, "queue", 8).unwrap();
+        let lanes = Lanes::create(region, "lanes", 2, 1024).unwrap();
+        let topic = Topic::create(region, "topic", &topic::Options::new(8)).unwrap();
+        let options = Service::<u64, u64>::options();
+        let service = Service::open_or_create(region, "service", &options).unwrap();
+        let cell = Cell::create(region, "cell").unwrap();
+        Self {
+            queue: (queue.producer().unwrap(), queue.consumer().unwrap()),
+            lanes: (lanes.producer().unwrap(), lanes.consumer().unwrap()),
+            topic: (topic.publisher().unwrap(), topic.subscriber().unwrap()),
+            service: (service.client().unwrap(), service.server().unwrap()),
+            cell: (cell.writer().unwrap(), cell.reader().unwrap()),
+            semaphore: Semaphore::create(region, "semaphore", 2).unwrap(),
+            mutex: Mutex::create(region, "mutex", &0).unwrap(),
+            rwlock: RwLock::create(region, "rwlock", &0).unwrap(),
+            text: Vec::with_capacity(64),
+        }
+    }
+
+    /// Somebody sleeps for something, for a `short` time; its flag is left.
+    fn sleep(&mut self, what: &str, short: Duration) {
+        let end: &dyn Waitable = match what {
+            "queue" => &self.queue.1,
+            "lanes" => &self.lanes.1,
+            "topic" => &self.topic.1,
+            "service" => &self.service.1,
+            "cell" => &self.cell.1,
+            _ => return,
+        };
+        assert!(select_timeout(&[end], short).is_err());
+    }
+
+    /// One message through each; what went wrong, if anything did.
+    fn use_all(&mut self, number: u64) -> Result<(), i32> {
+        self.queue.0.try_push(number).map_err(|_| 10)?;
+        self.queue.1.try_pop().map_err(|_| 11)?;
+        self.lanes.0.try_push(b"as short as that").map_err(|_| 12)?;
+        self.lanes.1.try_pop(&mut self.text).map_err(|_| 13)?;
+        self.topic.0.try_send(number).map_err(|_| 14)?;
+        self.topic.1.try_pop().map_err(|_| 15)?;
+        let mut request = self.service.0.request().map_err(|_| 16)?;
+        request.write(&number);
+        let pending = request.send();
+        self.service.1.try_receive().map_err(|_| 17)?.reply(number);
+        pending.try_wait().map_err(|_| 18)?;
+        self.cell.0.write(number).map_err(|_| 19)?;
+        self.cell.1.read().map_err(|_| 20)?;
+        drop(self.semaphore.try_acquire().map_err(|_| 21)?);
+        drop(self.mutex.try_lock().map_err(|_| 22)?);
+        drop(self.rwlock.try_read().map_err(|_| 23)?);
+        drop(self.rwlock.try_write().map_err(|_| 24)?);
+        Ok(())
+    }
 }
 
 /// From now on the kernel kills this process at any call but `exit`.

@@ -226,7 +226,7 @@ impl Lanes {
         let lane = joined.ok_or(RoleError::TooMany { role: "producer", most: words.lanes })?;
         let seat = ProducerSeat::new(shared, lane, me);
         let core = RecordProducer::resume(&seat.records).ok_or(AccessError::Corrupt)?;
-        Ok(Producer { core, wait: Wait::default(), seat })
+        Ok(Producer { core, wait: Wait::default(), refused: 0, seat })
     }
 
     /// Takes the consumer's role; if its last holder died, goes on where that one stopped.

@@ -164,7 +164,14 @@ impl Ring {
     pub fn producer(&self) -> Result<Producer, RoleError> {
         let role = Role::take(&self.inner, self.object, End::Producer)?;
         let core = RecordProducer::resume(&self.memory).ok_or(AccessError::Corrupt)?;
-        Ok(Producer { core, memory: self.memory, role, wait: Wait::default(), consumer_gone: false })
+        Ok(Producer {
+            core,
+            memory: self.memory,
+            role,
+            wait: Wait::default(),
+            consumer_gone: false,
+            refused: 0,
+        })
     }
 
     /// Takes the consumer's role; if its last holder died, goes on where that one stopped.
@@ -231,6 +238,8 @@ pub struct Producer {
     wait: Wait,
     /// The consumer was seen to be gone: ask again before each claim until there is a successor.
     consumer_gone: bool,
+    /// The length for which there was no room when it was asked for last.
+    refused: u64,
     role: Role,
 }
 
@@ -386,7 +395,10 @@ impl Producer {
         self.check_consumer().map_err(|gone| gone.try_push(()))?;
         match self.core.claim(&self.memory, length as u64) {
             Ok(_) => Ok(()),
-            Err(no_slot) => Err(waiting::why_no_space(&self.role, no_slot).try_push(())),
+            Err(no_slot) => {
+                self.refused = length as u64;
+                Err(waiting::why_no_space(&self.role, no_slot).try_push(()))
+            }
         }
     }
 
@@ -767,6 +779,26 @@ fn initialise_bytes(memory: &Memory, object: &Object) {
     initialise(memory, object);
     // Relaxed: nobody else can reach the object before it is READY. The first header says "nothing".
     memory.word64(object.offset + DATA).store(0, Ordering::Relaxed);
+}
+
+impl Sealed for Producer {}
+
+/// Ready when there is room for a message as long as the one that was refused last (for an empty one, if
+/// none was), or the consumer is gone.
+impl Waitable for Producer {
+    fn is_ready(&self) -> bool {
+        self.role.forked()
+            || self.core.would_find(&self.memory, self.refused)
+            || self.role.peer() != Peer::Expected
+    }
+
+    fn examine(&self) {
+        self.role.examine_peer();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        Bed { inner: self.role.shared_inner(), event: self.role.own_event().0 }
+    }
 }
 
 impl Sealed for Consumer {}

@@ -163,6 +163,13 @@ impl Producing {
         }
     }
 
+    /// Whether a claim would say something else than that the ring is full.
+    pub(crate) fn would_find(&self, backing: &impl Backing) -> bool {
+        // Relaxed: a hint; `claim` looks again.
+        let released = backing.released().load(Ordering::Relaxed);
+        self.known_free() > 0 || self.position.checked_sub(released) != Some(backing.capacity())
+    }
+
     /// How many slots are free now.
     pub(crate) fn free(&mut self, backing: &impl Backing) -> Result<u64, NoSlot> {
         match self.look_at_released(backing) {

@@ -165,6 +165,14 @@ fn claim_at(cells: &impl Cells, me: u64, position: u64) -> bool {
             .is_ok()
 }
 
+/// Whether [`claim`] would say something else than that there is no slot.
+pub(crate) fn has_room(cells: &impl Cells) -> bool {
+    // Relaxed, both: a hint; `claim` looks again.
+    let position = cells.tail().load(Ordering::Relaxed);
+    let word = Word(cells.word(position).load(Ordering::Relaxed));
+    !matches!((word.ahead_of(lap(cells, position)), word.state()), (BEHIND, CLAIMED..=RETRY))
+}
+
 /// The slot at the tail is not to be had as it is: helps on, or says why there is no slot.
 #[cold]
 fn look_at_tail(cells: &impl Cells, position: u64) -> Result<(), NoSlot> {

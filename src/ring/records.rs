@@ -232,6 +232,19 @@ impl RecordProducer {
         if self.unfinished { self.give_chain_up(records) } else { Ok(()) }
     }
 
+    /// Whether a claim of `length` bytes (at most [`longest`]) would say something else than that there is no
+    /// room.
+    pub(crate) fn would_find(&self, records: &impl Records, length: u64) -> bool {
+        let (size, room) = (record_size(length), room(records, self.position));
+        let skip = if size <= room { 0 } else { room };
+        let needed = skip + size + STAMP;
+        // Relaxed: a hint; `claim` looks again.
+        let head = records.released().load(Ordering::Relaxed);
+        let used = self.position.checked_sub(head).filter(|&used| used <= records.capacity());
+        needed <= self.limit.saturating_sub(self.position)
+            || used.is_none_or(|used| needed <= records.capacity() - used)
+    }
+
     #[cold]
     fn give_chain_up(&mut self, records: &impl Records) -> Result<(), NoSlot> {
         self.claim(records, 0)?;

@@ -1030,6 +1030,23 @@ fn initialise_slots<T: Payload>(memory: &Memory, object: &Object) {
     }
 }
 
+impl<T: Payload> Sealed for Producer<T> {}
+
+/// Ready when a slot is free, or the consumer is gone.
+impl<T: Payload> Waitable for Producer<T> {
+    fn is_ready(&self) -> bool {
+        self.role.forked() || self.core.would_find(&self.slots) || self.role.peer() != Peer::Expected
+    }
+
+    fn examine(&self) {
+        self.role.examine_peer();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        Bed { inner: self.role.shared_inner(), event: self.role.own_event().0 }
+    }
+}
+
 impl<T: Payload> Sealed for Consumer<T> {}
 
 impl<T: Payload> Waitable for Consumer<T> {

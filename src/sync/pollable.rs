@@ -1,4 +1,4 @@
-//! A descriptor for `poll` and `epoll`, which becomes readable when a receiving end is ready.
+//! A descriptor for `poll` and `epoll`, which becomes readable when an end is ready.
 //!
 //! ```
 //! use std::os::fd::AsFd;
@@ -16,6 +16,45 @@
 //!     assert_eq!(number, 7);
 //! }
 //! consumer.rearm()?; // it was empty: let the descriptor tell of the next one
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! In an `epoll` of one's own, or in whatever is built on one (for mio: `mio::unix::SourceFd(&end.as_raw_fd())`):
+//!
+//! ```
+//! use allmende::{Event, Pollable, Region, spsc::Ring};
+//! use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+//!
+//! let region = Region::create().memfd("example")?;
+//! let ring = Ring::<u64>::create(&region, "numbers", 8)?;
+//! let stop = Event::open_or_create(&region, "stop")?;
+//! let mut numbers = Pollable::new(ring.consumer()?)?;
+//! let stopped = Pollable::new(Event::open_or_create(&region, "stop")?)?;
+//! # let mut producer = ring.producer()?;
+//! let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+//! epoll.add(&numbers, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+//! epoll.add(&stopped, EpollEvent::new(EpollFlags::EPOLLIN, 1))?;
+//!
+//! producer.push(7)?;
+//! stop.set()?;
+//! let (mut sum, mut going) = (0, true);
+//! while going || sum < 7 {
+//!     let mut events = [EpollEvent::empty(); 2];
+//!     let count = epoll.wait(&mut events, EpollTimeout::NONE)?;
+//!     for event in &events[..count] {
+//!         match event.data() {
+//!             0 => {
+//!                 while let Ok(number) = numbers.try_pop() {
+//!                     sum += number;
+//!                 }
+//!                 // Empty now. If it is ready already, the descriptor is readable again: the next round sees to it.
+//!                 numbers.rearm()?;
+//!             }
+//!             _ => going = false,
+//!         }
+//!     }
+//! }
+//! assert_eq!(sum, 7);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

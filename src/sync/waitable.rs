@@ -5,12 +5,12 @@ use std::sync::Arc;
 use crate::atomic::AtomicU32;
 use crate::region::Inner;
 
-/// A receiving end, or anything else that becomes ready: see `select` and the pollable descriptors.
+/// An end that can receive or send, or anything else that becomes ready: see `select` and the pollable descriptors.
 ///
 /// Implemented by the library's own types only.
 pub trait Waitable: private::Sealed {
-    /// Whether the next `try_` call would say something else than "empty": a message is there, or the
-    /// news that none will come.
+    /// Whether the next `try_` call would say something else than "empty" (of one that sends: "full"): a
+    /// message is there, or room for one, or the news that none will come.
     fn is_ready(&self) -> bool;
 
     /// Asks the kernel whether those that messages are to come from still live, and sweeps the dead. Whoever

@@ -490,6 +490,16 @@ pub fn map(region: &allmende::Region) -> memmap2::MmapRaw {
     memmap2::MmapOptions::new().len(length).map_raw(&region.descriptor()).unwrap()
 }
 
+/// A region without a name.
+pub fn region() -> allmende::Region {
+    allmende::Region::create().memfd("t").unwrap()
+}
+
+/// The event of that name in it.
+pub fn event(region: &allmende::Region, name: &str) -> allmende::Event {
+    allmende::Event::open_or_create(region, name).unwrap()
+}
+
 /// Reads a word of a region behind the library's back.
 pub fn peek(region: &allmende::Region, offset: u64) -> u64 {
     assert!(offset + 8 <= region.size() && offset.is_multiple_of(8));

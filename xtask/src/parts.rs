@@ -20,15 +20,18 @@ pub(crate) struct Part {
     loom: bool,
 }
 
+/// What has tests of its own.
+const TOKIO: &str = "allmende/tokio";
+
 /// Tests of other languages get a row each: where their program is missing, the row says so.
 pub(crate) const PARTS: &[Part] = &[
     Part {
         name: "debug",
         about: "layout, unit, interface, integration and doc tests, overflow checked",
         // The examples are built beside them.
-        tests: &["--workspace"],
+        tests: &["--workspace", "--features", TOKIO],
         also: &[],
-        doc: &["--workspace", "--doc"],
+        doc: &["--workspace", "--features", TOKIO, "--doc"],
         // Every instruction is a stop: what ships has fewer of them, so more of them are kill points.
         left_out: &["allmende:single_step"],
         filter: None,
@@ -37,8 +40,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         name: "release",
         about: "the library's tests as it ships: kills, crashes, races at full speed",
-        tests: &["--package", "allmende", "--release", "--lib", "--tests"],
-        also: &["--package", "allmende", "--release", "--examples"],
+        tests: &["--package", "allmende", "--features", TOKIO, "--release", "--lib", "--tests"],
+        also: &["--package", "allmende", "--features", TOKIO, "--release", "--examples"],
         doc: &[],
         left_out: &[],
         filter: None,

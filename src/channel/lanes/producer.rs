@@ -22,11 +22,14 @@ use crate::ring::role_words::Peer;
 use crate::ring::waiting::{Look, Looks, over};
 use crate::sync::eventcount::{EventCount, Sure};
 use crate::sync::wait::Wait;
+use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// A sending end of [`Lanes`], with a lane of its own.
 pub struct Producer {
     pub(super) core: RecordProducer,
     pub(super) wait: Wait,
+    /// The length for which there was no room when it was asked for last.
+    pub(super) refused: u64,
     pub(super) seat: ProducerSeat,
 }
 
@@ -194,11 +197,12 @@ impl Producer {
         if let Some(end) = self.ended() {
             return Err(end);
         }
-        let Self { core, seat, .. } = self;
+        let Self { core, seat, refused, .. } = self;
         match claim(core, &seat.records, length, part, Look::Exact) {
             Ok(()) => Ok(()),
             Err(NoSlot::Corrupt) => Err(TryPushError::Access(AccessError::Corrupt, ()).into()),
             Err(NoSlot::Full) => {
+                *refused = length;
                 let counters = seat.shared.memory.counters();
                 counters.count(Counter::Full);
                 counters.queued(core.queued(&seat.records));
@@ -221,7 +225,7 @@ impl Producer {
 
     #[cold]
     fn wait_for_room(&mut self, length: u64, part: Part, deadline: Option<Instant>) -> Result<(), SendError> {
-        let Self { core, wait, seat } = self;
+        let Self { core, wait, seat, .. } = self;
         let memory = &seat.shared.memory;
         memory.counters().count(Counter::SendsWaited);
         let mut looks = Looks::new();
@@ -386,5 +390,23 @@ impl Drop for Claim<'_> {
         if !self.producer.seat.shared.guard.forked() {
             self.producer.seat.shared.memory.counters().count(Counter::Aborted);
         }
+    }
+}
+
+impl Sealed for Producer {}
+
+/// Ready when there is room for a message as long as the one that was refused last (for an empty one, if
+/// none was), or nothing can be sent any more.
+impl Waitable for Producer {
+    fn is_ready(&self) -> bool {
+        !self.may_send() || self.core.would_find(&self.seat.records, self.refused)
+    }
+
+    fn examine(&self) {
+        self.seat.examine();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        Bed { inner: &self.seat.shared.inner, event: self.seat.event() }
     }
 }

@@ -18,6 +18,7 @@ use crate::ring::mpmc::{self, Cells};
 use crate::ring::role_words::Peer;
 use crate::ring::waiting::over;
 use crate::sync::wait::Wait;
+use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// Every so many messages a producer looks how many are queued, for the high-water mark.
 const SAMPLE: u64 = 64;
@@ -468,5 +469,25 @@ impl<T: Payload> Drop for ClaimBatch<'_, T> {
         if !self.producer.end.forked() {
             self.producer.give_up(self.first, self.count);
         }
+    }
+}
+
+impl<T: Payload> Sealed for Producer<T> {}
+
+/// Ready when a slot is free, the queue is closed, or all consumers are gone.
+impl<T: Payload> Waitable for Producer<T> {
+    fn is_ready(&self) -> bool {
+        self.end.forked()
+            || mpmc::has_room(&self.end.slots)
+            || self.end.closed()
+            || self.end.peers() != Peer::Expected
+    }
+
+    fn examine(&self) {
+        self.end.examine();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        Bed { inner: self.end.inner(), event: self.end.own_event().0 }
     }
 }

@@ -1,0 +1,304 @@
+//! `async` receiving and sending: many at once, cancelled at every await, with peers that are killed.
+
+// Tests may be blunt.
+#![allow(clippy::pedantic)]
+
+mod common;
+
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use allmende::ring::error::{TryPopError, TryPushError};
+use allmende::tokio::{Async, AsyncError};
+use allmende::{Event, Lanes, Queue, Region, Topic, bytes, spsc};
+use common::{Journal, Process, count, say, until};
+
+fn main() -> ExitCode {
+    common::main(
+        &[
+            ("both_ends_wait", both_ends_wait),
+            ("every_kind_of_end", every_kind_of_end),
+            ("many_at_once", many_at_once),
+            ("a_dropped_future_takes_nothing", a_dropped_future_takes_nothing),
+            ("one_that_never_waits_lets_others_run", one_that_never_waits_lets_others_run),
+            ("one_who_dies_ends_the_waiting", one_who_dies_ends_the_waiting),
+            ("a_sender_learns_that_its_receiver_died", a_sender_learns_that_its_receiver_died),
+        ],
+        &[("sender", sender), ("receiver", receiver)],
+    )
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_io().enable_time().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(common::FOREVER, test).await.expect("it hangs") });
+}
+
+/// A ring of two slots: each of them has to wait for the other again and again.
+fn both_ends_wait() {
+    run(async {
+        let region = Region::create().memfd("both").unwrap();
+        let ring = spsc::Ring::<u64>::create(&region, "ring", 2).unwrap();
+        let mut tx = Async::new(ring.producer().unwrap()).unwrap();
+        let mut rx = Async::new(ring.consumer().unwrap()).unwrap();
+        let sending = async {
+            for number in 0..1000 {
+                tx.send(number).await.unwrap();
+            }
+        };
+        let receiving = async {
+            for number in 0..1000 {
+                assert_eq!(rx.recv().await.unwrap(), number);
+            }
+        };
+        tokio::join!(sending, receiving);
+    });
+}
+
+/// Three messages through a channel on which only one fits, or so.
+macro_rules! through {
+    ($tx:expr, $rx:expr, $three:expr) => {{
+        let (mut tx, mut rx) = (Async::new($tx.unwrap()).unwrap(), Async::new($rx.unwrap()).unwrap());
+        let sending = async {
+            for message in $three {
+                tx.send(message).await.unwrap();
+            }
+        };
+        let receiving = async {
+            for message in $three {
+                assert_eq!(rx.next().await, message);
+            }
+        };
+        tokio::join!(sending, receiving);
+    }};
+}
+
+/// Receiving alike, for the macro.
+trait Next<M> {
+    async fn next(&mut self) -> M;
+}
+
+impl Next<u64> for Async<spsc::Consumer<u64>> {
+    async fn next(&mut self) -> u64 {
+        self.recv().await.unwrap()
+    }
+}
+
+impl Next<u64> for Async<allmende::channel::queue::Consumer<u64>> {
+    async fn next(&mut self) -> u64 {
+        self.recv().await.unwrap()
+    }
+}
+
+impl Next<Vec<u8>> for Async<bytes::Consumer> {
+    async fn next(&mut self) -> Vec<u8> {
+        let mut message = Vec::new();
+        self.recv(&mut message).await.unwrap();
+        message
+    }
+}
+
+impl Next<Vec<u8>> for Async<allmende::channel::lanes::Consumer> {
+    async fn next(&mut self) -> Vec<u8> {
+        let mut message = Vec::new();
+        self.recv(&mut message).await.unwrap();
+        message
+    }
+}
+
+fn every_kind_of_end() {
+    run(async {
+        let region = Region::create().size(8 << 20).memfd("kinds").unwrap();
+        let ring = spsc::Ring::<u64>::create(&region, "ring", 1).unwrap();
+        through!(ring.producer(), ring.consumer(), [1, 2, 3]);
+        let queue = Queue::<u64>::create(&region, "queue", 1).unwrap();
+        through!(queue.producer(), queue.consumer(), [1, 2, 3]);
+        let long = [vec![1_u8; 1000], vec![2; 900], vec![3; 10]];
+        let bytes = bytes::Ring::create(&region, "bytes", 2048).unwrap();
+        through!(bytes.producer(), bytes.consumer(), long.iter().map(|message| &message[..]));
+        let lanes = Lanes::create(&region, "lanes", 2, 2048).unwrap();
+        through!(lanes.producer(), lanes.consumer(), long.iter().map(|message| &message[..]));
+
+        let topic = Topic::<u64>::create(&region, "topic", &allmende::topic::Options::new(8)).unwrap();
+        let mut subscriber = Async::new(topic.subscriber().unwrap()).unwrap();
+        let cell = allmende::Cell::<u64>::create(&region, "cell").unwrap();
+        let mut reader = Async::new(cell.reader().unwrap()).unwrap();
+        let mut event = Async::new(Event::open_or_create(&region, "event").unwrap()).unwrap();
+        let publishing = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            topic.publisher().unwrap().try_send(7).unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            cell.writer().unwrap().write(8).unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Event::open_or_create(&region, "event").unwrap().set().unwrap();
+        };
+        let receiving = async {
+            assert_eq!(subscriber.recv().await.unwrap(), 7);
+            assert_eq!(reader.recv().await.unwrap(), 8);
+            event.wait().await.unwrap();
+        };
+        tokio::join!(publishing, receiving);
+        // The writer has left.
+        assert!(matches!(reader.recv().await, Err(AsyncError::End(_))));
+    });
+}
+
+fn many_at_once() {
+    const ENDS: usize = 40;
+    run(async {
+        let region = Region::create().objects(2 * ENDS as u32).memfd("many").unwrap();
+        let rings: Vec<_> =
+            (0..ENDS).map(|i| spsc::Ring::<u64>::create(&region, &i.to_string(), 4).unwrap()).collect();
+        let local = tokio::task::LocalSet::new();
+        for ring in &rings {
+            let mut rx = Async::new(ring.consumer().unwrap()).unwrap();
+            local.spawn_local(async move {
+                for number in 0..20 {
+                    assert_eq!(rx.recv().await.unwrap(), number);
+                }
+            });
+        }
+        let sending = async {
+            let mut all: Vec<_> =
+                rings.iter().map(|ring| Async::new(ring.producer().unwrap()).unwrap()).collect();
+            for number in 0..20 {
+                for tx in &mut all {
+                    tx.send(number).await.unwrap();
+                }
+            }
+            all
+        };
+        let (all, ()) = tokio::join!(local.run_until(sending), async {});
+        local.await;
+        drop(all);
+    });
+}
+
+fn a_dropped_future_takes_nothing() {
+    run(async {
+        let region = Region::create().memfd("dropped").unwrap();
+        let ring = spsc::Ring::<u64>::create(&region, "ring", 4).unwrap();
+        let (mut tx, mut rx) = (ring.producer().unwrap(), Async::new(ring.consumer().unwrap()).unwrap());
+        let messages = count(2_000, 100_000);
+        let sender = std::thread::spawn(move || {
+            let mut random = common::Random(7);
+            for number in 0..messages {
+                tx.push(number).unwrap();
+                common::linger(Duration::from_micros(random.below(40)));
+            }
+            tx
+        });
+        let (mut next, mut dropped) = (0, 0);
+        while next < messages {
+            tokio::select! {
+                biased;
+                number = rx.recv() => {
+                    assert_eq!(number.unwrap(), next);
+                    next += 1;
+                }
+                () = tokio::task::yield_now() => dropped += 1,
+            }
+        }
+        say(&format!("  {messages} messages in order; {dropped} futures were dropped in between"));
+        assert!(dropped > 10);
+        drop(sender.join().unwrap());
+        assert!(matches!(rx.recv().await, Err(AsyncError::End(TryPopError::Disconnected))));
+    });
+}
+
+fn one_that_never_waits_lets_others_run() {
+    run(async {
+        let region = Region::create().memfd("busy").unwrap();
+        let ring = spsc::Ring::<u64>::create(&region, "ring", 1024).unwrap();
+        let (mut tx, mut rx) = (ring.producer().unwrap(), Async::new(ring.consumer().unwrap()).unwrap());
+        for number in 0..1000 {
+            tx.push(number).unwrap();
+        }
+        let (mut received, others) = (0, std::cell::Cell::new(0));
+        let receiving = async {
+            while received < 1000 {
+                rx.recv().await.unwrap();
+                received += 1;
+            }
+        };
+        let other = async {
+            loop {
+                others.set(others.get() + 1);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = receiving => {}
+            () = other => {}
+        }
+        assert!(others.get() >= 10, "{}", others.get());
+    });
+}
+
+fn one_who_dies_ends_the_waiting() {
+    let mut longest = Duration::ZERO;
+    let rounds = count(5, 200);
+    for _ in 0..rounds {
+        let region = Region::create().memfd("deaths").unwrap();
+        let ring = spsc::Ring::<u64>::create(&region, "ring", 8).unwrap();
+        let journal = Journal::new();
+        let victim = Process::start("sender", &[], &[region.descriptor(), journal.as_fd()]);
+        until("the sender has sent", || journal.get(0) == 3);
+        run(async {
+            let mut rx = Async::new(ring.consumer().unwrap()).unwrap();
+            for number in 0..3 {
+                assert_eq!(rx.recv().await.unwrap(), number);
+            }
+            // It waits, and then its peer is killed.
+            assert!(tokio::time::timeout(Duration::from_millis(20), rx.recv()).await.is_err());
+            let killed = Instant::now();
+            victim.kill();
+            match rx.recv().await {
+                Err(AsyncError::End(TryPopError::PeerDied)) => {}
+                other => panic!("{other:?}"),
+            }
+            longest = longest.max(killed.elapsed());
+        });
+    }
+    say(&format!("  {rounds} deaths, known after {longest:?} at most"));
+    assert!(longest < Duration::from_secs(10));
+}
+
+fn a_sender_learns_that_its_receiver_died() {
+    let region = Region::create().memfd("deaths").unwrap();
+    let ring = spsc::Ring::<u64>::create(&region, "ring", 2).unwrap();
+    let journal = Journal::new();
+    let victim = Process::start("receiver", &[], &[region.descriptor(), journal.as_fd()]);
+    until("the receiver is there", || journal.get(0) == 1);
+    run(async {
+        let mut tx = Async::new(ring.producer().unwrap()).unwrap();
+        tx.send(1).await.unwrap();
+        tx.send(2).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), tx.send(3)).await.is_err());
+        victim.kill();
+        match tx.send(4).await {
+            Err(AsyncError::End(TryPushError::PeerDied(4))) => {}
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+fn sender() {
+    let region = Region::attach(common::descriptor(0)).unwrap();
+    let journal = Journal::inherited(1);
+    let mut tx = spsc::Ring::<u64>::open(&region, "ring").unwrap().producer().unwrap();
+    for number in 0..3 {
+        tx.push(number).unwrap();
+    }
+    journal.set(0, 3);
+    std::thread::sleep(common::FOREVER);
+}
+
+fn receiver() {
+    let region = Region::attach(common::descriptor(0)).unwrap();
+    let journal = Journal::inherited(1);
+    let _rx = spsc::Ring::<u64>::open(&region, "ring").unwrap().consumer().unwrap();
+    journal.set(0, 1);
+    std::thread::sleep(common::FOREVER);
+}
