@@ -193,6 +193,28 @@ fn loom_broadcast_successor_of_a_dead_producer() {
     });
 }
 
+/// Readers that come while a successor takes over find a tail before which there is a message.
+#[test]
+fn loom_broadcast_readers_come_to_a_successor() {
+    check_kills(2, |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::new(1));
+        let producers = {
+            let (processes, heap) = ([1, 2].map(|slot| kernel.process(slot)), heap.clone());
+            thread::spawn(move || {
+                let [victim, successor] = &processes;
+                let killed = victim.killed_after(steps, || heap.produce(victim, 1), || ()).is_none();
+                heap.produce(successor, 2);
+                killed
+            })
+        };
+        for _ in 0..2 {
+            let mut reading = Reading::begin(&*heap, Start::Newest).expect("no contradiction");
+            let _ = look(&heap, &mut reading);
+        }
+        producers.join().expect("no panic")
+    });
+}
+
 /// The successor comes without any order but that of the role, and readers see the one's messages and the other's.
 #[test]
 fn loom_broadcast_handed_on_under_a_reader() {
