@@ -169,7 +169,10 @@ fn one_that_does_not_fit_is_lost_with_its_consumer_and_counted() {
     let (mut producer, mut consumer) = (lanes.producer().unwrap(), lanes.consumer().unwrap());
     let sender = std::thread::spawn(move || {
         producer.push(&text(1, LONGEST)).unwrap();
-        producer.push(&text(2, 169)).unwrap();
+        // Until the successor is there.
+        while producer.push(&text(2, 169)).is_err() {
+            std::thread::yield_now();
+        }
     });
     forget(consumer.receive().unwrap());
     drop(consumer);
