@@ -301,9 +301,10 @@ impl Call<'_> {
     /// Cancels the call of a client that is gone, if there is one: whether it was withdrawn before a server had it.
     /// Only while nobody else can have the lane.
     pub(crate) fn sweep_client(self) -> bool {
-        // Acquire, both: pair with the Release in `post`, `settle` and `sweep_server`.
-        let ticket = Word(self.ticket.load(Ordering::Acquire));
-        let now = Word(self.word.load(Ordering::Acquire));
+        // Relaxed, both: nothing is read for them, and the compare-and-swap confirms. The kernel's word of the death comes
+        // after all that the client wrote.
+        let ticket = Word(self.ticket.load(Ordering::Relaxed));
+        let now = Word(self.word.load(Ordering::Relaxed));
         let open = ticket.0 != 0 && (now == ticket || now.state() == State::Retry);
         let withdrawn = open && self.withdraw(now).is_some();
         // Relaxed: as in `cancel`. A server that was first sees it.
