@@ -20,8 +20,8 @@ pub(crate) struct Part {
     loom: bool,
 }
 
-/// What has tests of its own.
-const TOKIO: &str = "allmende/tokio";
+/// Of the library, all: each has tests of its own.
+const FEATURES: &str = "allmende/compat,allmende/ndarray,allmende/tokio";
 
 /// Tests of other languages get a row each: where their program is missing, the row says so.
 pub(crate) const PARTS: &[Part] = &[
@@ -29,9 +29,9 @@ pub(crate) const PARTS: &[Part] = &[
         name: "debug",
         about: "layout, unit, interface, integration and doc tests, overflow checked",
         // The examples are built beside them.
-        tests: &["--workspace", "--features", TOKIO],
+        tests: &["--workspace", "--features", FEATURES],
         also: &[],
-        doc: &["--workspace", "--features", TOKIO, "--doc"],
+        doc: &["--workspace", "--features", FEATURES, "--doc"],
         // Every instruction is a stop: what ships has fewer of them, so more of them are kill points.
         left_out: &["allmende:single_step"],
         filter: None,
@@ -40,8 +40,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         name: "release",
         about: "the library's tests as it ships: kills, crashes, races at full speed",
-        tests: &["--package", "allmende", "--features", TOKIO, "--release", "--lib", "--tests"],
-        also: &["--package", "allmende", "--features", TOKIO, "--release", "--examples"],
+        tests: &["--package", "allmende", "--features", FEATURES, "--release", "--lib", "--tests"],
+        also: &["--package", "allmende", "--features", FEATURES, "--release", "--examples"],
         doc: &[],
         left_out: &[],
         filter: None,
