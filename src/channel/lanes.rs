@@ -45,7 +45,8 @@
 //!
 //! A producer that is killed has sent what it committed, and nothing else: its messages are received, then its lane is
 //! somebody else's. Once all producers are gone and all that they sent is consumed, the consumer is told
-//! [`PopError::Disconnected`], or [`PopError::PeerDied`] if one of them died. A consumer that is killed has consumed
+//! [`PopError::Disconnected`](crate::ring::error::PopError::Disconnected), or
+//! [`PopError::PeerDied`](crate::ring::error::PopError::PeerDied) if one of them died. A consumer that is killed has consumed
 //! what it *released*: its successor gets what was lent out and not released again, at most a message, and
 //! [`Loan::seen_before`] says so. Meanwhile producers are told that the consumer left or died.
 //!
@@ -184,7 +185,7 @@ impl Lanes {
     /// lane has none.
     ///
     /// What that producer has committed is received (and what it is just committing may be); its next call answers
-    /// [`Revoked`](TrySendError::Revoked). To the consumer it counts as one that has left. The lane is nobody else's
+    /// [`Revoked`](crate::ring::bytes::TrySendError::Revoked). To the consumer it counts as one that has left. The lane is nobody else's
     /// before the producer is dropped, or dies: it may still be writing there.
     ///
     /// ```

@@ -20,7 +20,7 @@ use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
-/// A receiving end of a [`Broadcast`]. It has no place in the region, so that dropping it leaves no trace.
+/// A receiving end of a [`Broadcast`](super::Broadcast). It has no place in the region, so that dropping it leaves no trace.
 pub struct Reader<T: Payload> {
     core: Reading,
     slots: Slots<T>,

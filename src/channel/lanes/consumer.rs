@@ -22,7 +22,7 @@ use crate::sync::eventcount::EventCount;
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
-/// The receiving end of [`Lanes`].
+/// The receiving end of [`Lanes`](super::Lanes).
 pub struct Consumer {
     merge: Merge,
     /// The records of the lane whose turn it is.

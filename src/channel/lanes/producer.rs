@@ -24,7 +24,7 @@ use crate::sync::eventcount::{EventCount, Sure};
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
-/// A sending end of [`Lanes`], with a lane of its own.
+/// A sending end of [`Lanes`](super::Lanes), with a lane of its own.
 pub struct Producer {
     pub(super) core: RecordProducer,
     pub(super) wait: Wait,
@@ -41,7 +41,7 @@ impl Producer {
         self
     }
 
-    /// The number of its lane, by which the consumer knows it: see [`Loan::lane`].
+    /// The number of its lane, by which the consumer knows it: see [`Loan::lane`](super::Loan::lane).
     pub fn lane(&self) -> usize {
         self.seat.lane
     }
