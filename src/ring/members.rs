@@ -40,8 +40,9 @@ impl Members<'_> {
 
     /// Gives a word up.
     pub(crate) fn leave(&self, index: usize, wake: impl FnOnce(&AtomicU32)) {
-        // Release: pairs with the Acquire in `peers` and `join`.
-        self.words[index].store(role::LEFT, Ordering::Release);
+        // Release: pairs with the Acquire in `peers` and `join`. Swapped, as whoever revokes does: one of the two comes
+        // first.
+        self.words[index].swap(role::LEFT, Ordering::Release);
         self.announce(wake);
     }
 

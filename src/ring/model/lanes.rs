@@ -553,3 +553,117 @@ fn loom_lanes_producer_dies_in_a_chain() {
         killed
     });
 }
+
+/// A consumer is killed at any step while a message in parts comes: one that fits into the lane goes to its successor,
+/// whole; one that does not is received once, or lost and counted.
+fn consumer_dies_in_a_chain(number: u64) {
+    check_kills(1, move |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::of(1));
+        let producing = kernel.process(2);
+        let mut producer = Producer::join(&heap, &producing);
+        let seen_by_victim = Arc::new(Note::new(0));
+        let victim = {
+            let (process, heap, seen) = (kernel.process(1), heap.clone(), seen_by_victim.clone());
+            drop(Consumer::new(&heap, &process));
+            thread::spawn(move || {
+                let life = || {
+                    let mut consumer = Consumer::in_role(&heap, &process);
+                    consumer.receive(|_, _, _| *seen.lock().unwrap() += 1).expect("it is there");
+                    lanes::leave(&*heap, |event| process.wake(event, u32::MAX));
+                };
+                process.killed_after(steps, life, || ()).is_none()
+            })
+        };
+        let sent = producer.push_chain(number).is_ok();
+        let killed = victim.join().expect("no panic");
+        let me = kernel.process(0);
+        let mut consumer = Consumer::new(&heap, &me);
+        let mut got = Vec::new();
+        while consumer.look().is_some() {
+            consumer.receive(|_, number, seen| got.push((number, seen))).expect("it is there");
+        }
+        // Told that the consumer is gone, the producer gives the message up and sends another.
+        producer.core.end_chain(&View { lane: &heap.lanes[0], writes: true }).expect("there is room");
+        assert_eq!(consumer.look(), None);
+        producer.push(7).expect("the successor is there");
+        consumer.receive(|_, number, seen| got.push((number, seen))).expect("it is there");
+        assert_eq!(got.last(), Some(&(7, false)));
+        let seen = *seen_by_victim.lock().unwrap();
+        let counted = tally(heap.lane(0).tallies(), heap.lanes[0].released.peek());
+        let again = got.iter().filter(|(again, _)| *again == number).count() as u64;
+        assert!(got.iter().all(|&(again, flagged)| !flagged || again == number && killed));
+        assert!(again == 0 || seen == 0 || got[0].1, "seen twice, not flagged");
+        if sent {
+            assert_eq!(counted.messages + counted.lost, 2, "counted twice, or not at all");
+            assert!(seen + again + counted.lost >= 1, "lost, and not counted");
+        }
+        assert!(counted.lost == 0 || killed && chain_of(number) > chains::HELD);
+        killed
+    });
+}
+
+#[test]
+fn loom_lanes_consumer_dies_in_a_chain_that_is_held() {
+    consumer_dies_in_a_chain(300);
+}
+
+#[test]
+fn loom_lanes_consumer_dies_in_a_chain_longer_than_its_lane() {
+    consumer_dies_in_a_chain(500);
+}
+
+/// A producer that lives is told to go, at any moment, by one that may be killed amid that; it sends no more, and the
+/// lane is nobody else's until it has left.
+#[test]
+fn loom_lanes_revoke() {
+    check_kills(1, |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::of(1));
+        let operator = {
+            let (process, heap) = (kernel.process(1), heap.clone());
+            let holder = kernel.process(2);
+            let lane = producers_word(&heap, &holder);
+            heap.used.fetch_or(1, crate::atomic::Ordering::Relaxed);
+            let producer = {
+                let heap = heap.clone();
+                thread::spawn(move || {
+                    let mut producer = Producer::in_lane(&heap, &holder, lane);
+                    let mut sent = 0;
+                    while sent < 2 && lanes::has_lane(&*heap, lane, holder.me()) {
+                        producer.push(sent).expect("it is there");
+                        sent += 1;
+                    }
+                    assert_eq!(lanes::join(&*heap, Owner::new(3, 1)), None, "it has not left");
+                    producer.leave();
+                    sent
+                })
+            };
+            let operator = thread::spawn(move || {
+                let life = || lanes::revoke(&*heap, lane, |event| process.wake(event, u32::MAX));
+                process.killed_after(steps, life, || ())
+            });
+            (producer, operator)
+        };
+        let me = kernel.process(0);
+        let mut consumer = Consumer::new(&heap, &me);
+        let mut received = 0;
+        let end = loop {
+            if let Err(end) = consumer.receive(|_, number, _| {
+                assert_eq!(number, received);
+                received += 1;
+            }) {
+                break end;
+            }
+        };
+        assert_eq!(end, Peer::Left);
+        let (producer, operator) = operator;
+        let sent = producer.join().expect("no panic");
+        let revoked = operator.join().expect("no panic");
+        // What was being committed when the lane was revoked may come later.
+        while consumer.look().is_some() {
+            consumer.receive(|_, _, _| received += 1).expect("it is there");
+        }
+        assert_eq!(received, sent);
+        assert_eq!(lanes::join(&*heap, Owner::new(3, 1)), Some(0), "it has left");
+        revoked.is_none()
+    });
+}
