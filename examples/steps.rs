@@ -40,8 +40,9 @@ fn main() -> Outcome {
     println!("after step {step} of {STEPS} a walker was killed: {}", victim.wait()?);
     walkers.push(start()?);
     let end = wait_for(STEPS);
-    assert_eq!(end.told, 2);
-    println!("two walkers were told, and went on with a third");
+    // The third, too, if it came before one of them had reset the barrier.
+    assert!(end.told == 2 || end.told == 3);
+    println!("the other walkers were told, and went on with a third");
     println!("step {} of {STEPS}: all stand at {:?}", end.step, end.positions);
     drop(end);
     Ok(walkers.iter().try_for_each(Worker::join)?)

@@ -151,7 +151,7 @@ fn tokio() {
 fn steps() {
     let lines = lines("steps", &[]);
     assert!(lines[0].contains("of 8 a walker was killed"), "{lines:?}");
-    assert_eq!(lines[1], "two walkers were told, and went on with a third");
+    assert_eq!(lines[1], "the other walkers were told, and went on with a third");
     assert_eq!(lines[2], "step 8 of 8: all stand at [80, 80, 80]");
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use allmende::worker::Worker;
 
-use crate::harness::{Test, region};
+use crate::harness::{Test, region, until};
 
 pub const TESTS: &[Test] =
     &[("no_descriptor_stays_in_the_parent", in_parent), ("no_descriptor_leaks_into_the_worker", in_worker)];
@@ -36,7 +36,8 @@ fn in_parent() {
             options.region("r", &region).start().unwrap_err();
         }
     }
-    assert_eq!(descriptors(), before);
+    // The thread that starts workers may have said what came of the last one, and not yet closed what it had of it.
+    assert!(until(|| descriptors() == before), "{} descriptors, and {before} before", descriptors());
 }
 
 fn in_worker() {
