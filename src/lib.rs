@@ -22,6 +22,36 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Which one
+//!
+//! | who | what |
+//! | --- | --- |
+//! | one process to one other | [`spsc::Ring`] (one type), [`bytes::Ring`] (any length) |
+//! | jobs for whoever is free | [`Queue`] |
+//! | many to one, any length | [`Lanes`] |
+//! | the same to several readers, large or small | [`Topic`] |
+//! | small messages to anybody who looks, never waiting | [`Broadcast`] |
+//! | a question and its answer | [`Service`] |
+//! | only the latest value | [`Cell`] |
+//! | numbers that several work on in place | [`Array`] |
+//! | a value that several change | [`Mutex`], [`RwLock`]; with a [`Condvar`], who waits for a change |
+//! | a signal, a meeting, a first time, a limited number | [`Event`], [`Barrier`], [`Once`] and [`OnceCell`], [`Semaphore`] |
+//! | several of these at once | [`select()`], [`Select`], [`Pollable`], `tokio::Async` |
+//!
+//! Each is opened by its name in a region: `open_or_create`, `create`, `open`. Channels (but for the array) have
+//! `named`, too, which needs no region: see [`Queue::named`]. Ends wait adaptively unless told otherwise
+//! ([`Wait`]). `docs/channels.md` says what each promises, bounds and costs.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | what |
+//! | --- | --- |
+//! | `tokio` | the module `tokio`: `async` receiving and sending |
+//! | `ndarray` | `view` and `view_mut` of the leases of an [`Array`] |
+//! | `compat` | the module `compat`: the locks of the crate `raw_sync`, but nobody hangs when somebody is killed |
+//!
 //! # Layers
 //!
 //! Each uses only those above it in this list, but for the sweep, which has to know what lies in a
@@ -33,13 +63,14 @@
 //! | [`atomic`] | the façade over real and model-checked atomics |
 //! | [`layout`] | what lies in a region, byte by byte |
 //! | [`region`] | mapping, header, participants and whether they live, names, sweep |
-//! | [`sync`] | mutex, event, wait strategies, [waiting for several](mod@sync::select) |
+//! | [`payload`](mod@payload) | which types may lie in a region |
+//! | [`sync`] | locks, events, wait strategies, [waiting for several](mod@sync::select) |
 //! | [`ring`] | the rings: [`spsc`] (typed slots), [`bytes`] (messages of any length) |
 //! | [`channel`] | what many processes send, receive and share through |
 //! | [`worker`] | processes that are started with regions in hand |
 //! | `tokio` | `async` receiving and sending (feature `tokio`) |
 //! | [`inspect`] | the state of objects, for tools |
-//! | `compat` (a feature) | the locks of the crate `raw_sync`, but nobody hangs when somebody is killed |
+//! | `compat` | the locks of `raw_sync` (feature `compat`) |
 //!
 //! # Trust
 //!

@@ -1,4 +1,4 @@
-//! `docs/layout.md` says what the layout modules say, word for word; and a region's first bytes are
+//! `docs/layout.md` says what the layout modules say, word for word but for links; and a region's first bytes are
 //! the golden ones.
 
 use std::fs;
@@ -43,7 +43,8 @@ fn page() -> String {
         let title = if module == "mod" { "overview" } else { module };
         page.extend(["\n## ", title, "\n\n"]);
         for line in source.lines().map_while(|line| line.strip_prefix("//!")) {
-            page.push_str(line.strip_prefix(' ').unwrap_or(line));
+            // A link to another module is one to its part of the page.
+            page.push_str(&line.strip_prefix(' ').unwrap_or(line).replace("](super::", "](#"));
             page.push('\n');
         }
     }

@@ -171,7 +171,9 @@ fn state_json(state: ObjectState, object: &ObjectInfo, participants: &[Participa
             "poisoned": mutex.poisoned,
             "not_recoverable": mutex.not_recoverable,
         }),
-        ObjectState::Event(event) => json!({ "set": event.set, "waiters": event.waiters }),
+        ObjectState::Event(event) => {
+            json!({ "set": event.set, "waiters": event.waiters, "auto_reset": event.auto_reset })
+        }
         ObjectState::Ring(ring) => ring_json(ring, unit(object)),
         ObjectState::Shared(shared) => shared_json(&shared),
         _ => Value::Null,

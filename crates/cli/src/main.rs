@@ -13,7 +13,7 @@ mod show;
 
 /// Shared memory for processes: measure it, look at it.
 #[derive(Parser)]
-#[command(name = "allmende", version, about, arg_required_else_help = true)]
+#[command(name = "allmende", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

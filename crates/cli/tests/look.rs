@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use allmende::inspect::{ObjectState, RingState, state};
 use allmende::{Event, Mutex, Region, bytes, spsc::Ring};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn allmende(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_allmende")).args(arguments).output().unwrap()
@@ -26,6 +26,7 @@ fn a_region_is_listed_and_shown_with_what_is_in_it() {
     let region = Region::create().memfd(&label).unwrap();
     let mutex = Mutex::<u64>::create(&region, "lock", &0).unwrap();
     Event::open_or_create(&region, "ready").unwrap().set().unwrap();
+    Event::create_auto_reset(&region, "tick").unwrap();
     let ring = Ring::<[u8; 100]>::create(&region, "ring", 8).unwrap();
     let mut producer = ring.producer().unwrap();
     producer.push([1; 100]).unwrap();
@@ -42,7 +43,7 @@ fn a_region_is_listed_and_shown_with_what_is_in_it() {
 
     let listed = json(&["ls", "--format", "json"]);
     let entry = listed.as_array().unwrap().iter().find(|entry| entry["label"] == label.as_str()).unwrap();
-    assert_eq!((&entry["kind"], &entry["alive"], &entry["objects"]), (&"memfd".into(), &1.into(), &4.into()));
+    assert_eq!((&entry["kind"], &entry["alive"], &entry["objects"]), (&"memfd".into(), &1.into(), &5.into()));
 
     let place = entry["place"].as_str().unwrap();
     for name in [place, &label] {
@@ -56,7 +57,9 @@ fn a_region_is_listed_and_shown_with_what_is_in_it() {
             (&std::process::id().into(), &"alive".into())
         );
         assert!(lock["holder_thread"].as_u64().unwrap() > 0);
-        assert_eq!(object(&shown, "ready")["state"], serde_json::json!({ "set": true, "waiters": false }));
+        let event = |set, auto_reset| json!({ "set": set, "waiters": false, "auto_reset": auto_reset });
+        assert_eq!(object(&shown, "ready")["state"], event(true, false));
+        assert_eq!(object(&shown, "tick")["state"], event(false, true));
         let ring = &object(&shown, "ring")["state"];
         let counts = ["published", "released", "queued", "queued_messages", "capacity"];
         assert_eq!(counts.map(|count| ring[count].as_u64().unwrap()), [3, 1, 2, 2, 8]);
@@ -76,6 +79,7 @@ fn a_region_is_listed_and_shown_with_what_is_in_it() {
         "3 messages published, 1 released, 2 queued",
         "48 bytes published, 16 released, 32 queued (2 messages)",
         "producer slot 0 (alive), consumer left",
+        "not set, resets itself",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
