@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use super::error::{PublishError, ReceiveError, TryPublishError, TryReceiveError}
 use super::message::Message;
 use super::publisher::{Place, RawClaim, RawPublisher};
 use super::state;
-use super::subscriber::{Got, RawLoan, RawSubscriber, Words};
+use super::subscriber::{RawLoan, RawSubscriber};
 use crate::atomic::AtomicU32;
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
@@ -167,9 +166,9 @@ impl<T: Message + ?Sized> Subscriber<T> {
 
     #[inline(always)]
     fn receive_until(&self, deadline: Option<Instant>) -> Result<Loan<'_, T>, ReceiveError> {
-        let mut words = MaybeUninit::uninit();
-        let got = self.raw.take(&mut words, T::LENGTH, deadline)?;
-        Ok(self.lend(got, words))
+        let mut loan = self.no_loan();
+        loan.raw.take(&self.raw, T::LENGTH, deadline)?;
+        Ok(loan)
     }
 
     /// The next message, if there is one.
@@ -178,14 +177,15 @@ impl<T: Message + ?Sized> Subscriber<T> {
     /// See [`TryReceiveError`].
     #[inline]
     pub fn try_receive(&self) -> Result<Loan<'_, T>, TryReceiveError> {
-        let mut words = MaybeUninit::uninit();
-        let got = self.raw.try_take(&mut words, T::LENGTH)?;
-        Ok(self.lend(got, words))
+        let mut loan = self.no_loan();
+        loan.raw.try_take(&self.raw, T::LENGTH)?;
+        Ok(loan)
     }
 
+    /// Room for a loan: a short message is copied to where it stays.
     #[inline(always)]
-    fn lend(&self, got: Got, words: Words) -> Loan<'_, T> {
-        Loan { raw: RawLoan::new(self.raw.common(), got, words), _message: PhantomData }
+    fn no_loan(&self) -> Loan<'_, T> {
+        Loan { raw: RawLoan::of_nothing(self.raw.common()), _message: PhantomData }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::region::AccessError;
 use crate::ring::cache;
 use crate::ring::role_words::Peer;
 use crate::ring::topic::subscriptions::{self, Policy, Taken, Taking};
-use crate::ring::topic::{Backing, INLINE, pool, turn};
+use crate::ring::topic::{Backing, Descriptor, INLINE, pool, turn};
 use crate::sync::eventcount::AfterSlice;
 use crate::sync::wait::Wait;
 
@@ -253,8 +253,15 @@ impl Common {
     /// Ends the hold of what was taken, if it is in a block.
     #[inline]
     pub(super) fn give_back(&self, taken: Taken) {
+        if let Some(block) = taken.descriptor.block {
+            self.give_block_back(block);
+        }
+    }
+
+    /// Out of line, so that a loan's end is short where the message was.
+    #[inline(never)]
+    fn give_block_back(&self, block: u32) {
         let Self { shared, index, returned, .. } = self;
-        let Some(block) = taken.descriptor.block else { return };
         if shared.forked() {
             return;
         }
@@ -299,9 +306,37 @@ unsafe impl Send for RawLoan<'_> {}
 unsafe impl Sync for RawLoan<'_> {}
 
 impl<'a> RawLoan<'a> {
+    /// Of nothing yet: to drop it changes nothing.
     #[inline(always)]
-    pub(super) fn new(common: &'a Common, got: Got, words: Words) -> Self {
-        Self { common, taken: got.taken, payload: got.payload, words }
+    pub(super) fn of_nothing(common: &'a Common) -> Self {
+        let nothing = Descriptor { block: None, length: 0 };
+        let taken = Taken { descriptor: nothing, number: 0, missed: 0 };
+        Self { common, taken, payload: None, words: MaybeUninit::uninit() }
+    }
+
+    /// Makes it one of the next message of `subscriber`, whose `common` it has; see [`RawSubscriber::take`].
+    #[inline(always)]
+    pub(super) fn take(
+        &mut self,
+        subscriber: &RawSubscriber,
+        exactly: Option<usize>,
+        deadline: Option<Instant>,
+    ) -> Result<(), ReceiveError> {
+        let got = subscriber.take(&mut self.words, exactly, deadline)?;
+        (self.taken, self.payload) = (got.taken, got.payload);
+        Ok(())
+    }
+
+    /// The same if there is one; see [`RawSubscriber::try_take`].
+    #[inline(always)]
+    pub(super) fn try_take(
+        &mut self,
+        subscriber: &RawSubscriber,
+        exactly: Option<usize>,
+    ) -> Result<(), TryReceiveError> {
+        let got = subscriber.try_take(&mut self.words, exactly)?;
+        (self.taken, self.payload) = (got.taken, got.payload);
+        Ok(())
     }
 
     /// Where the message is; [`Self::length`] bytes of it.
@@ -330,6 +365,8 @@ impl<'a> RawLoan<'a> {
 impl Drop for RawLoan<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.common.give_back(self.taken);
+        if let Some(block) = self.taken.descriptor.block {
+            self.common.give_block_back(block);
+        }
     }
 }
