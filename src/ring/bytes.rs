@@ -20,6 +20,7 @@
 #![allow(clippy::inline_always)]
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ use super::habit::{Habit, Stream};
 use super::mapped_records::{MappedRecords, Places};
 use super::records::{RecordConsumer, RecordProducer, Records, record_size};
 use super::roles::{End, Peer, Role, initialise};
+use super::short_copy;
 use super::waiting::{self, Look, NoSpace};
 use crate::Region;
 use crate::atomic::Ordering;
@@ -263,7 +265,7 @@ impl Producer {
     #[inline(always)]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), TrySendError> {
         let mut claim = self.try_claim(message.len())?;
-        claim.copy_from_slice(message);
+        short_copy::copy(message, &mut claim);
         claim.commit();
         Ok(())
     }
@@ -288,7 +290,7 @@ impl Producer {
     #[inline(always)]
     fn push_until(&mut self, message: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
         let mut claim = self.claim_until(message.len(), deadline)?;
-        claim.copy_from_slice(message);
+        short_copy::copy(message, &mut claim);
         claim.commit();
         Ok(())
     }
@@ -517,9 +519,7 @@ impl Consumer {
     /// See [`TryPopError`].
     #[inline(always)]
     pub fn try_pop(&mut self, into: &mut Vec<u8>) -> Result<(), TryPopError> {
-        let loan = self.try_receive()?;
-        into.clear();
-        into.extend_from_slice(&loan);
+        self.try_receive()?.move_into(into);
         Ok(())
     }
 
@@ -529,9 +529,7 @@ impl Consumer {
     /// See [`PopError`].
     #[inline(always)]
     pub fn pop(&mut self, into: &mut Vec<u8>) -> Result<(), PopError> {
-        let loan = self.receive()?;
-        into.clear();
-        into.extend_from_slice(&loan);
+        self.receive()?.move_into(into);
         Ok(())
     }
 
@@ -701,6 +699,16 @@ impl Loan<'_> {
     #[inline(always)]
     fn message(&self) -> (u64, u64) {
         (self.consumer.core.position(), self.length)
+    }
+
+    /// Replaces what is in `into` by a copy, and releases it.
+    #[inline(always)]
+    fn move_into(self, into: &mut Vec<u8>) {
+        // Dropping it would be a call.
+        let mut loan = ManuallyDrop::new(self);
+        short_copy::replace(into, &loan);
+        let message = loan.message();
+        loan.consumer.release(message, 1);
     }
 }
 

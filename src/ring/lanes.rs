@@ -49,8 +49,8 @@ pub(crate) const TALLY: usize = 5;
 
 /// One lane: its records, and
 pub(crate) trait Lane: Records {
-    /// its two tallies: [`TALLY`] words each.
-    fn tallies(&self) -> [&[AtomicU64]; 2];
+    /// its two tallies: `place` is 0 or 1.
+    fn tally(&self, place: usize) -> &[AtomicU64; TALLY];
 }
 
 /// The words of the lanes, wherever they lie.
@@ -155,31 +155,36 @@ pub(crate) struct Tally {
     pub(crate) aborted: u64,
     /// Which of the two places says so.
     place: usize,
+    /// In so many of the places, at most, stands another number of chains lost or aborted.
+    stale: u32,
 }
 
 /// What the tallies say when `released` is the position up to which all is released.
-pub(crate) fn tally(places: [&[AtomicU64]; 2], released: u64) -> Tally {
+pub(crate) fn tally(lane: &impl Lane, released: u64) -> Tally {
     // Relaxed: read by a successor, ordered by the taking of the role, or by people.
-    let [first, second] = places.map(|words| words[0].load(Ordering::Relaxed));
+    let [first, second] = [0, 1].map(|place| lane.tally(place)[0].load(Ordering::Relaxed));
     // The greatest that was reached. In a new lane both say zero, and the second is right: the first is written next.
     let place = usize::from(second <= released && (second >= first || first > released));
     // Relaxed: as above.
-    let word = |word: usize| places[place][word].load(Ordering::Relaxed);
-    Tally { messages: word(1), bytes: word(2), lost: word(3), aborted: word(4), place }
+    let word = |word: usize| lane.tally(place)[word].load(Ordering::Relaxed);
+    Tally { messages: word(1), bytes: word(2), lost: word(3), aborted: word(4), place, stale: 2 }
 }
 
 impl Tally {
     /// Says so for all up to `position`, which is about to be released.
     #[inline(always)]
-    fn write(&mut self, places: [&[AtomicU64]; 2], position: u64) {
-        self.place = 1 - self.place;
-        let words = &places[self.place][..TALLY];
+    fn write(&mut self, lane: &impl Lane, position: u64) {
+        self.place ^= 1;
+        let words = lane.tally(self.place);
         // Relaxed: while what is released has not reached the position that is written last, the other place counts;
         // and until then this one's old position is the lesser.
         words[1].store(self.messages, Ordering::Relaxed);
         words[2].store(self.bytes, Ordering::Relaxed);
-        words[3].store(self.lost, Ordering::Relaxed);
-        words[4].store(self.aborted, Ordering::Relaxed);
+        if self.stale > 0 {
+            self.stale -= 1;
+            words[3].store(self.lost, Ordering::Relaxed);
+            words[4].store(self.aborted, Ordering::Relaxed);
+        }
         // Release: for the case of a kill, after the others in the order of the program; where what is released
         // has reached it already, this is the moment from which they count.
         words[0].store(position, Ordering::Release);
@@ -255,11 +260,15 @@ impl Merge {
             let end = if again { &mut self.current } else { &mut self.ends[lane] };
             let found = end.look(lanes, lane, assistant);
             if found != Ok(None) {
-                self.burst = if again && used_up { LONGEST_BURST.min(2 * self.burst) } else { BURST };
+                if !again {
+                    self.burst = BURST;
+                    std::mem::swap(&mut self.current, &mut self.ends[self.turn]);
+                    self.turn = lane;
+                    std::mem::swap(&mut self.current, &mut self.ends[self.turn]);
+                } else if used_up {
+                    self.burst = LONGEST_BURST.min(2 * self.burst);
+                }
                 self.left = if found.is_ok() { self.burst } else { 0 };
-                std::mem::swap(&mut self.current, &mut self.ends[self.turn]);
-                self.turn = lane;
-                std::mem::swap(&mut self.current, &mut self.ends[self.turn]);
                 return found;
             }
         }
@@ -331,7 +340,7 @@ impl Merge {
             _ => length,
         };
         *chain = Chain::None;
-        tally.write(lane.tallies(), message.0 + record_size(length));
+        tally.write(lane, message.0 + record_size(length));
         records.release(lane, message);
     }
 }
@@ -339,7 +348,7 @@ impl Merge {
 impl End {
     fn resume(lane: &impl Lane) -> Option<Self> {
         let records = RecordConsumer::resume(lane)?;
-        let tally = tally(lane.tallies(), records.position());
+        let tally = tally(lane, records.position());
         Some(Self { records, tally, chain: Chain::None })
     }
 
@@ -418,8 +427,8 @@ impl End {
                 }
                 Step::Lose => {
                     self.records.pass(message);
-                    self.tally.lost += 1;
-                    self.tally.write(lanes.lane(lane).tallies(), self.records.position());
+                    (self.tally.lost, self.tally.stale) = (self.tally.lost + 1, 2);
+                    self.tally.write(&lanes.lane(lane), self.records.position());
                     self.release_passed(lanes, lane, assistant);
                 }
                 Step::Abort => self.abort(lanes, lane, assistant),
@@ -433,8 +442,8 @@ impl End {
     }
 
     fn abort(&mut self, lanes: &impl Lanes, lane: usize, assistant: &mut impl Assistant) {
-        self.tally.aborted += 1;
-        self.tally.write(lanes.lane(lane).tallies(), self.records.position());
+        (self.tally.aborted, self.tally.stale) = (self.tally.aborted + 1, 2);
+        self.tally.write(&lanes.lane(lane), self.records.position());
         self.release_passed(lanes, lane, assistant);
     }
 

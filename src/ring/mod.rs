@@ -37,6 +37,8 @@ pub(crate) mod role_words;
 #[cfg(not(allmende_loom))]
 pub(crate) mod roles;
 #[cfg(not(allmende_loom))]
+pub(crate) mod short_copy;
+#[cfg(not(allmende_loom))]
 pub mod spsc;
 pub(crate) mod topic;
 #[cfg(not(allmende_loom))]

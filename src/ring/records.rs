@@ -496,10 +496,16 @@ impl RecordConsumer {
     }
 
     /// Lets the producer know what is released. To be called whenever nothing is there.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn publish(&mut self, records: &impl Records) {
-        // Release: pairs with the Acquire in `look_for_space`.
-        records.head().store(self.released, Ordering::Release);
-        self.publish_at = self.released + stride(records.capacity());
+        let next = self.released + stride(records.capacity());
+        // It may know already.
+        if self.publish_at != next {
+            // Release: pairs with the Acquire in `look_for_space`.
+            records.head().store(self.released, Ordering::Release);
+            self.publish_at = next;
+        }
     }
 }
 

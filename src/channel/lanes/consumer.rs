@@ -4,6 +4,7 @@
 #![allow(clippy::inline_always)]
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::ring::error::{PopError, TryPopError};
 use crate::ring::habit::{Habit, Stream};
 use crate::ring::lanes::{Assistant, Lanes as _, Merge};
 use crate::ring::records::record_size;
+use crate::ring::short_copy;
 use crate::ring::waiting::{first_looks, over};
 use crate::sync::eventcount::EventCount;
 use crate::sync::wait::Wait;
@@ -62,9 +64,7 @@ impl Consumer {
     /// See [`TryPopError`].
     #[inline(always)]
     pub fn try_pop(&mut self, into: &mut Vec<u8>) -> Result<(), TryPopError> {
-        let loan = self.try_receive()?;
-        into.clear();
-        into.extend_from_slice(&loan);
+        self.try_receive()?.move_into(into);
         Ok(())
     }
 
@@ -74,9 +74,7 @@ impl Consumer {
     /// See [`PopError`].
     #[inline(always)]
     pub fn pop(&mut self, into: &mut Vec<u8>) -> Result<(), PopError> {
-        let loan = self.receive()?;
-        into.clear();
-        into.extend_from_slice(&loan);
+        self.receive()?.move_into(into);
         Ok(())
     }
 
@@ -312,6 +310,16 @@ impl Loan<'_> {
     /// The lane that it came by: see [`Producer::lane`](super::Producer::lane).
     pub fn lane(&self) -> usize {
         self.consumer.merge.lane()
+    }
+
+    /// Replaces what is in `into` by a copy, and releases it.
+    #[inline(always)]
+    fn move_into(self, into: &mut Vec<u8>) {
+        // Dropping it would be a call.
+        let mut loan = ManuallyDrop::new(self);
+        short_copy::replace(into, &loan);
+        let length = loan.length;
+        loan.consumer.release(length);
     }
 }
 

@@ -19,6 +19,7 @@ use crate::ring::error::{PushError, TryPushError};
 use crate::ring::lanes::{self as algorithm, Lanes as _};
 use crate::ring::records::{Part, RecordProducer, Records};
 use crate::ring::role_words::Peer;
+use crate::ring::short_copy;
 use crate::ring::waiting::{Look, Looks, over};
 use crate::sync::eventcount::{EventCount, Sure};
 use crate::sync::wait::Wait;
@@ -63,7 +64,7 @@ impl Producer {
     #[inline(always)]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), TrySendError> {
         let mut claim = self.try_claim(message.len())?;
-        claim.copy_from_slice(message);
+        short_copy::copy(message, &mut claim);
         claim.send().map_err(TrySendError::from)
     }
 
@@ -91,7 +92,7 @@ impl Producer {
             return self.push_chained(message, deadline);
         }
         let mut claim = self.claim_until(message.len(), deadline)?;
-        claim.copy_from_slice(message);
+        short_copy::copy(message, &mut claim);
         claim.send().map_err(SendError::from)
     }
 

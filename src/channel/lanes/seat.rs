@@ -32,8 +32,14 @@ impl Shared {
     pub(super) fn notify(&self, event: &AtomicU32) {
         light_barrier(self.fenced);
         if EventCount(event).sleepers() {
-            EventCount(event).notify_sleepers(&*self.inner);
+            self.wake(event);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake(&self, event: &AtomicU32) {
+        EventCount(event).notify_sleepers(&*self.inner);
     }
 
     /// Sweeps, if one of `holders` is dead.

@@ -5,7 +5,7 @@ use crate::Region;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::inspect::{EndState, RoleState, SharedState, role_state};
 use crate::region::Object;
-use crate::ring::lanes::{self, Lane, Lanes, Tally};
+use crate::ring::lanes::{self, Lanes, Tally};
 use crate::ring::records::{self, Records};
 use crate::sync::eventcount::SLEEPERS;
 
@@ -54,7 +54,7 @@ fn lane_state(words: &Mapped, number: usize) -> (Tally, Option<u64>, u64) {
     let released = || lane.released().load(Ordering::Acquire);
     let mut before = released();
     for _ in 0..LOOKS {
-        let tally = lanes::tally(lane.tallies(), before);
+        let tally = lanes::tally(&lane, before);
         let queued = records::queued(&lane, before);
         let after = released();
         // Headers before the consumer may be written over: only if it stands still the count is exact.
@@ -63,5 +63,5 @@ fn lane_state(words: &Mapped, number: usize) -> (Tally, Option<u64>, u64) {
         }
         before = after;
     }
-    (lanes::tally(lane.tallies(), before), None, 0)
+    (lanes::tally(&lane, before), None, 0)
 }

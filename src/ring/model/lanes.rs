@@ -32,7 +32,7 @@ struct Words {
     head: AtomicU64,
     released: AtomicU64,
     taken: AtomicU64,
-    tallies: [Vec<AtomicU64>; 2],
+    tallies: [[AtomicU64; TALLY]; 2],
     event: AtomicU32,
 }
 
@@ -77,8 +77,8 @@ impl Records for View<'_> {
 }
 
 impl Lane for View<'_> {
-    fn tallies(&self) -> [&[AtomicU64]; 2] {
-        self.lane.tallies.each_ref().map(Vec::as_slice)
+    fn tally(&self, place: usize) -> &[AtomicU64; TALLY] {
+        &self.lane.tallies[place]
     }
 }
 
@@ -122,7 +122,7 @@ impl Heap {
             head: AtomicU64::new(0),
             released: AtomicU64::new(0),
             taken: AtomicU64::new(0),
-            tallies: [words(TALLY), words(TALLY)],
+            tallies: [0, 1].map(|_| [(); TALLY].map(|()| AtomicU64::new(0))),
             event: AtomicU32::new(0),
         };
         Arc::new(Self {
@@ -435,58 +435,92 @@ fn producers_word(heap: &Heap, process: &Process) -> usize {
     lanes::producers(heap).join(process.me()).expect("a lane is free")
 }
 
-/// The consumer is killed at any step, or leaves. Its producer has more to send than the lane holds: it goes on with
-/// the successor, which gets what was not given back, flagged if it was lent out; nothing is counted twice.
+/// What a consumer saw that is killed at any step, or leaves; and what its successor got, which must end with the
+/// message `last`.
+fn assert_succeeded(heap: &Heap, seen: u64, got: &[(u64, bool)], last: u64) {
+    let first = got[0].0;
+    assert!(first <= seen, "lost: {seen} were seen, the successor began at {first}");
+    for (expected, &(number, flagged)) in (first..).zip(got) {
+        assert_eq!(number, expected);
+        assert!(flagged || number >= seen, "seen twice, not flagged");
+        assert!(!flagged || number == first, "flagged, though never handed out");
+    }
+    assert_eq!(first + got.len() as u64, last + 1);
+    let counted = tally(&heap.lane(0), heap.lanes[0].released.peek());
+    let all = last + 1;
+    assert_eq!((counted.messages, counted.bytes), (all, all * LENGTH), "counted twice, or not at all");
+}
+
+/// Receives one message, and leaves, unless it is killed before; says whether it was.
+fn short_life(heap: &Heap, process: &Process, steps: u32, seen: &Note<u64>) -> bool {
+    let life = || {
+        let mut consumer = Consumer::in_role(heap, process);
+        consumer.receive(|_, _, _| *seen.lock().unwrap() += 1).expect("it is there");
+        lanes::leave(heap, |event| process.wake(event, u32::MAX));
+    };
+    process.killed_after(steps, life, || ()).is_none()
+}
+
+/// Takes the role, and receives up to the message `last`.
+fn succeed(heap: &Heap, process: &Process, last: u64) -> Vec<(u64, bool)> {
+    let mut consumer = Consumer::new(heap, process);
+    let mut got = Vec::new();
+    while got.last().is_none_or(|&(number, _)| number < last) {
+        consumer.receive(|_, number, seen| got.push((number, seen))).expect("it is there");
+    }
+    got
+}
+
+/// The consumer is killed at any step, or leaves, while a successor waits for its role: that one gets what was not
+/// given back, flagged if it was lent out; nothing is counted twice.
 #[test]
 fn loom_lanes_successor_of_a_dead_consumer() {
-    check_kills(1, |steps| {
+    check_kills(2, |steps| {
         let (kernel, heap) = (Kernel::new(), Heap::of(1));
-        let seen_by_victim = Arc::new(Note::new(0));
         let producing = kernel.process(2);
         let mut producer = Producer::join(&heap, &producing);
-        producer.push(0).expect("it is there");
+        (0..2).for_each(|number| producer.push(number).expect("it is there"));
+        let seen = Arc::new(Note::new(0));
         let victim = {
-            let (process, heap, seen) = (kernel.process(1), heap.clone(), seen_by_victim.clone());
-            let consumer = Consumer::new(&heap, &process);
-            drop(consumer);
-            thread::spawn(move || {
-                let life = || {
-                    let mut consumer = Consumer::in_role(&heap, &process);
-                    consumer.receive(|_, _, _| *seen.lock().unwrap() += 1).expect("it is there");
-                    lanes::leave(&*heap, |event| process.wake(event, u32::MAX));
-                };
-                process.killed_after(steps, life, || ()).is_none()
-            })
+            let (process, heap, seen) = (kernel.process(1), heap.clone(), seen.clone());
+            drop(Consumer::new(&heap, &process));
+            thread::spawn(move || short_life(&heap, &process, steps, &seen))
         };
-        let successor = {
-            let (process, heap) = (kernel.process(3), heap.clone());
-            thread::spawn(move || {
-                let mut consumer = Consumer::new(&heap, &process);
-                let mut got = Vec::new();
-                while got.last().is_none_or(|&(number, _)| number < 2) {
-                    consumer.receive(|_, number, seen| got.push((number, seen))).expect("it is there");
-                }
-                got
-            })
-        };
-        for number in 1..3 {
-            // Told that the consumer is gone, it tries again until there is a successor.
-            while producer.push(number).is_err() {
-                thread::yield_now();
-            }
-        }
-        let got = successor.join().expect("no panic");
+        let got = succeed(&heap, &kernel.process(3), 1);
         let killed = victim.join().expect("no panic");
-        let seen = *seen_by_victim.lock().unwrap();
-        let first = got[0].0;
-        assert!(first <= seen, "lost: {seen} were seen, the successor began at {first}");
-        for (expected, (number, flagged)) in (first..).zip(got) {
-            assert_eq!(number, expected);
-            assert!(flagged || number >= seen, "seen twice, not flagged");
-            assert!(!flagged || number == first, "flagged, though never handed out");
-        }
-        let counted = tally(heap.lane(0).tallies(), heap.lanes[0].released.peek());
-        assert_eq!((counted.messages, counted.bytes), (3, 3 * LENGTH), "counted twice, or not at all");
+        assert_succeeded(&heap, *seen.lock().unwrap(), &got, 1);
+        killed
+    });
+}
+
+/// The same while its producer has more to send than the lane holds: told that the consumer is gone, or not, it goes on
+/// with the successor.
+#[test]
+fn loom_lanes_producer_and_successor_of_a_dead_consumer() {
+    check_kills(1, |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::of(1));
+        let (process, producing) = (kernel.process(1), kernel.process(2));
+        drop(Consumer::new(&heap, &process));
+        let mut producer = Producer::join(&heap, &producing);
+        producer.push(0).expect("it is there");
+        drop(producer);
+        let sender = {
+            let heap = heap.clone();
+            thread::spawn(move || {
+                let mut producer = Producer::in_lane(&heap, &producing, 0);
+                for number in 1..3 {
+                    // Told that the consumer is gone, it tries again until there is a successor.
+                    while producer.push(number).is_err() {
+                        thread::yield_now();
+                    }
+                }
+            })
+        };
+        let seen = Note::new(0);
+        let killed = short_life(&heap, &process, steps, &seen);
+        let got = succeed(&heap, &kernel.process(3), 2);
+        sender.join().expect("no panic");
+        assert_succeeded(&heap, *seen.lock().unwrap(), &got, 2);
         killed
     });
 }
@@ -547,7 +581,7 @@ fn loom_lanes_producer_dies_in_a_chain() {
         let mut successor = Producer::join(&heap, &me);
         successor.push(7).expect("it is there");
         consumer.receive(|_, number, _| assert_eq!(number, 7)).expect("it is there");
-        let counted = tally(heap.lane(0).tallies(), heap.lanes[0].released.peek());
+        let counted = tally(&heap.lane(0), heap.lanes[0].released.peek());
         assert_eq!((counted.messages, counted.lost), (received + 1, 0));
         assert!(counted.aborted <= 1 - received);
         killed
@@ -589,7 +623,7 @@ fn consumer_dies_in_a_chain(number: u64) {
         consumer.receive(|_, number, seen| got.push((number, seen))).expect("it is there");
         assert_eq!(got.last(), Some(&(7, false)));
         let seen = *seen_by_victim.lock().unwrap();
-        let counted = tally(heap.lane(0).tallies(), heap.lanes[0].released.peek());
+        let counted = tally(&heap.lane(0), heap.lanes[0].released.peek());
         let again = got.iter().filter(|(again, _)| *again == number).count() as u64;
         assert!(got.iter().all(|&(again, flagged)| !flagged || again == number && killed));
         assert!(again == 0 || seen == 0 || got[0].1, "seen twice, not flagged");
