@@ -21,6 +21,8 @@ mod lanes;
 mod locks;
 #[path = "single_step/queue.rs"]
 mod queue;
+#[path = "single_step/state.rs"]
+mod state_channels;
 #[path = "single_step/topic.rs"]
 mod topic;
 
@@ -77,6 +79,11 @@ fn main() -> ExitCode {
             ("receiving_from_a_topic", topic::receiving),
             ("joining_and_leaving_a_topic", topic::joining_and_leaving),
             ("sweeping_a_topic", topic::sweeping),
+            ("writing_a_cell", state_channels::writing_a_cell),
+            ("reading_a_cell", state_channels::reading_a_cell),
+            ("broadcasting", state_channels::broadcasting),
+            ("lending_parts", state_channels::lending),
+            ("sweeping_state", state_channels::sweeping),
             ("taking_and_leaving_roles", taking_and_leaving_roles),
             ("setting_an_event", setting_an_event),
             ("answering_calls", service::answering),
