@@ -286,15 +286,20 @@ fn check_array(Lent { held, array, region }: Lent, writes: bool) {
 
 pub fn lending() {
     let lend = |name: &str, prepare: fn() -> Lent, writes: bool, act: fn(&'static Array<u64>)| {
-        step(
-            &format!("array: {name}"),
-            &prepare,
-            &|world| {
+        Operation {
+            name: &format!("array: {name}"),
+            prepare: &prepare,
+            victim: &|world: &Lent| {
                 let array = own(&world.region, open_array);
-                Box::new(move || act(array))
+                Box::new(move || {
+                    act(array);
+                    Box::new(())
+                })
             },
-            &|world| check_array(world, writes),
-        );
+            check: &|world| check_array(world, writes),
+        }
+        // Most of it is looking through the table.
+        .at_every_trace(|world| Some(&world.region));
     };
     lend("lend, write, give back", lent, true, |array| {
         let mut lease = array.lend(4..8).unwrap();
