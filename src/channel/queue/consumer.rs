@@ -11,6 +11,7 @@ use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use super::ends::End;
+use super::slots::Slots;
 use crate::atomic::{Ordering, spin_hint};
 use crate::layout::counters::Counter;
 use crate::payload::Payload;
@@ -22,6 +23,13 @@ use crate::ring::waiting::{first_looks, gone, over};
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
+/// A consumer that finds the queue empty after so many messages has caught up with producers that send a
+/// stream: it stays away for a while, or it would take each line while it is being written.
+const BURST: u64 = 4;
+/// So many pauses at the most. Between two cores some 60 messages come meanwhile; and in a small queue it
+/// must be back before the queue is full.
+const BACK_OFF: u64 = 192;
+
 /// A receiving end of a [`Queue`](super::Queue).
 ///
 /// Cloning is cheap, takes no place among the consumers of its own, and is how threads share one.
@@ -29,6 +37,8 @@ pub struct Consumer<T: Payload> {
     end: End<T>,
     /// `retries` when a scan last found nothing to be handed out again.
     scanned: Cell<u32>,
+    /// The head when a wait last found the queue empty.
+    emptied: Cell<u64>,
 }
 
 impl<T: Payload> Clone for Consumer<T> {
@@ -41,7 +51,9 @@ impl<T: Payload> Consumer<T> {
     pub(super) fn new(end: End<T>) -> Self {
         // What is there to be handed out again is to be found.
         let scanned = Cell::new(end.retries().wrapping_sub(1));
-        Self { end, scanned }
+        // Relaxed: only whether many messages came since.
+        let emptied = Cell::new(end.slots.head().load(Ordering::Relaxed));
+        Self { end, scanned, emptied }
     }
 
     /// How this handle waits while the queue is empty (default: [`Wait::Adaptive`]).
@@ -262,6 +274,7 @@ impl<T: Payload> Consumer<T> {
     #[inline(never)]
     fn wait(&self, most: u64, deadline: Option<Instant>, no_message: NoMessage) -> Result<Run, PopError> {
         self.end.check_forked()?;
+        self.stay_away(most);
         // Quietly at first: neither clock nor counters.
         let mut why = no_message;
         for _ in 0..first_looks(self.end.wait) {
@@ -297,6 +310,20 @@ impl<T: Payload> Consumer<T> {
                 // The producers were gone, but a new one has come already.
                 Err(PopError::TimedOut) if !over(deadline) => {}
                 result => return result,
+            }
+        }
+    }
+
+    /// The queue was found empty: if that ends a burst of single messages, leaves the lines alone until there
+    /// are some more. Where a message is of one line, the processor itself fetches the next ones, and nothing
+    /// is gained.
+    fn stay_away(&self, most: u64) {
+        // Relaxed: a guess; others may have moved it, too, which is as good.
+        let head = self.end.slots.head().load(Ordering::Relaxed);
+        let burst = head.wrapping_sub(self.emptied.replace(head)) >= BURST;
+        if Slots::<T>::MANY_LINES && burst && most == 1 {
+            for _ in 0..(self.capacity() / 4 * 3).min(BACK_OFF) {
+                spin_hint();
             }
         }
     }

@@ -41,6 +41,9 @@ impl<T> Slots<T> {
     pub(super) const STRIDE: u64 =
         slot_stride(size_of::<T>() as u64, align_of::<T>()).expect("types are of sane sizes");
 
+    /// Whether a message takes more than one cache line to travel.
+    pub(super) const MANY_LINES: bool = Self::STRIDE > LINE as u64;
+
     /// `None` when the object is not what its directory entry must say.
     pub(super) fn new(memory: &Memory, object: &Object) -> Option<Self> {
         let [_, producers, consumers, align] = object.parameters;
@@ -93,7 +96,7 @@ impl<T> Slots<T> {
     /// is its own. The line will be written next, by a producer, for whom one that both cores hold is dear.
     #[inline]
     pub(super) fn take_second_line(&self, position: u64) {
-        if Self::STRIDE > LINE as u64 {
+        if Self::MANY_LINES {
             cache::take_line(self.slot(position).as_ptr().wrapping_add(LINE));
         }
     }
