@@ -26,9 +26,9 @@ use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 /// A consumer that finds the queue empty after so many messages has caught up with producers that send a
 /// stream: it stays away for a while, or it would take each line while it is being written.
 const BURST: u64 = 4;
-/// So many pauses at the most. Between two cores some 60 messages come meanwhile; and in a small queue it
-/// must be back before the queue is full.
-const BACK_OFF: u64 = 192;
+/// So many pauses at the most, as at the ring's end (`ring::habit`): more would make a stream quicker still, and a message
+/// that comes just then later. In a small queue it must be back before the queue is full.
+const BACK_OFF: u64 = 64;
 
 /// A receiving end of a [`Queue`](super::Queue).
 ///
