@@ -211,6 +211,9 @@ impl Barrier {
     /// [`AccessError::Forked`].
     pub fn reset(&self) -> Result<bool, AccessError> {
         self.check()?;
+        // One that was killed amid its leaving may have broken the barrier, and its place not yet say so: found after the
+        // reset, it would break what comes after that, too.
+        self.inner.sweep_the_dead();
         Ok(self.words.reset(&*self.inner))
     }
 }

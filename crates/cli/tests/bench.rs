@@ -480,6 +480,9 @@ fn stop(signal: &str) -> Option<i32> {
         all = descendants(bench.id());
         all.len() >= expected
     });
+    // The one that has a name in the file system has it until both its ends are there; killed in between, nobody
+    // could take it away.
+    within_ten_seconds("a name stays while it runs", || shared_objects().is_subset(&before));
     let killed = Command::new("kill").args([signal, &bench.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let status = bench.wait().unwrap();
