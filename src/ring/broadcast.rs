@@ -58,6 +58,13 @@ fn tail(backing: &impl Backing) -> Result<u64, Corrupt> {
     if stamped && tail < MAX_POSITION { Ok(tail) } else { Err(Corrupt) }
 }
 
+/// How many messages were sent, of which `tail` says all but the last, if a producer was killed before it could say so.
+pub(crate) fn sent(tail: &AtomicU64, stamp: impl FnOnce(u64) -> u64) -> u64 {
+    // Acquire: pairs with the Release in `push`: whoever is told of a message finds it.
+    let tail = tail.load(Ordering::Acquire);
+    tail.wrapping_add(u64::from(tail < MAX_POSITION && stamp(tail) == done(tail)))
+}
+
 /// The producer's private half.
 #[derive(Debug)]
 pub(crate) struct Sending {

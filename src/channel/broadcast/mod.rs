@@ -40,7 +40,9 @@ pub use reader::Reader;
 use crate::Region;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::inspect::{EndState, SharedState, role_state};
-use crate::layout::broadcast::{COUNTERS, MAX_CAPACITY, PRODUCER, READERS_EVENT, SLOTS, TAIL, length};
+use crate::layout::broadcast::{
+    COUNTERS, MAX_CAPACITY, PRODUCER, READERS_EVENT, SLOTS, TAIL, length, stride,
+};
 use crate::layout::owner::Owner;
 use crate::layout::spsc::role;
 use crate::os::fork_guard::ForkGuard;
@@ -50,7 +52,7 @@ use crate::region::{
     region_of_its_own,
 };
 pub use crate::ring::broadcast::Start;
-use crate::ring::broadcast::{Backing, Reading, Sending};
+use crate::ring::broadcast::{self as algorithm, Backing, Reading, Sending};
 use crate::ring::counters::Counts;
 use crate::ring::error::RoleError;
 use crate::ring::role_words::{self, End, EndWords, NotTaken};
@@ -132,7 +134,8 @@ impl<T: Payload> Broadcast<T> {
 
     /// How many messages were sent since it was made.
     pub fn sent(&self) -> u64 {
-        self.slots.tail().load(Ordering::Acquire)
+        // Acquire: as of the tail.
+        algorithm::sent(self.slots.tail(), |tail| self.slots.stamp(tail).load(Ordering::Acquire))
     }
 
     /// Takes the producer's role; if its last holder died, goes on where that one stopped.
@@ -325,8 +328,17 @@ pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
 /// The state of a broadcast, for tools.
 pub(crate) fn state(region: &Region, object: &Object) -> SharedState {
     let memory = &region.inner.memory;
-    // Relaxed, all: a picture of a moment that is over when it is seen.
-    let sent = memory.word64(object.offset + TAIL).load(Ordering::Relaxed);
+    // What the directory says may be nonsense.
+    let whole = |needed: &u64| object.item_count.is_power_of_two() && *needed <= object.length;
+    let stride = length(object.item_size, object.item_count).filter(whole).and(stride(object.item_size));
+    let sent = algorithm::sent(memory.word64(object.offset + TAIL), |tail| match stride {
+        Some(stride) => {
+            let slot = SLOTS + (tail & (object.item_count - 1)) * stride;
+            memory.word64(object.offset + slot).load(Ordering::Acquire)
+        }
+        None => 0,
+    });
+    // Relaxed: a picture of a moment that is over when it is seen.
     let word = memory.word32(object.offset + PRODUCER).load(Ordering::Relaxed);
     let producer = EndState { role: "producer", state: role_state(region, word) };
     let counts = Counts {
