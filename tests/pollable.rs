@@ -143,25 +143,7 @@ fn three_ends(flags: EpollFlags) {
 
 fn sender() {
     let regions = [0, 1, 2].map(|index| Region::attach(descriptor(index)).unwrap());
-    let mut numbers = spsc::Ring::<u64>::open(&regions[0], "r").unwrap().producer().unwrap();
-    let mut texts = bytes::Ring::open(&regions[1], "b").unwrap().producer().unwrap();
-    let messages: u64 = argument(0).parse().unwrap();
-    let mut random = Random(7);
-    let (mut of_numbers, mut of_texts) = (0_u64, 0_u64);
-    for _ in 0..messages {
-        if random.below(2) == 0 {
-            numbers.push(of_numbers).unwrap();
-            of_numbers += 1;
-        } else {
-            texts.push(&of_texts.to_ne_bytes()).unwrap();
-            of_texts += 1;
-        }
-        match random.below(4) {
-            0 => std::thread::sleep(Duration::from_micros(random.below(200))),
-            1 => linger(Duration::from_micros(random.below(50))),
-            _ => {}
-        }
-    }
+    let _producers = common::send_to_both(&regions[0], &regions[1], argument(0).parse().unwrap());
     event(&regions[2], "e").set().unwrap();
     event(&regions[2], "done").wait().unwrap();
 }

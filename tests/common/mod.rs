@@ -500,6 +500,34 @@ pub fn event(region: &allmende::Region, name: &str) -> allmende::Event {
     allmende::Event::open_or_create(region, name).unwrap()
 }
 
+/// Sends so many messages, each at random through one of two rings, with pauses or without: counts through the slots
+/// `r`, and through the bytes `b`. The producers have not left before they are dropped.
+pub fn send_to_both(
+    slots: &allmende::Region,
+    records: &allmende::Region,
+    messages: u64,
+) -> (allmende::spsc::Producer<u64>, allmende::bytes::Producer) {
+    let mut numbers = allmende::spsc::Ring::<u64>::open(slots, "r").unwrap().producer().unwrap();
+    let mut texts = allmende::bytes::Ring::open(records, "b").unwrap().producer().unwrap();
+    let mut random = Random(7);
+    let (mut of_numbers, mut of_texts) = (0_u64, 0_u64);
+    for _ in 0..messages {
+        if random.below(2) == 0 {
+            numbers.push(of_numbers).unwrap();
+            of_numbers += 1;
+        } else {
+            texts.push(&of_texts.to_ne_bytes()).unwrap();
+            of_texts += 1;
+        }
+        match random.below(4) {
+            0 => std::thread::sleep(Duration::from_micros(random.below(200))),
+            1 => linger(Duration::from_micros(random.below(50))),
+            _ => {}
+        }
+    }
+    (numbers, texts)
+}
+
 /// Reads a word of a region behind the library's back.
 pub fn peek(region: &allmende::Region, offset: u64) -> u64 {
     assert!(offset + 8 <= region.size() && offset.is_multiple_of(8));
