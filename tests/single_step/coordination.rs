@@ -11,12 +11,11 @@ use allmende::{Barrier, Condvar, Event, Mutex, MutexGuard, Once, OnceCell, Regio
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::common::{self, Journal};
-use super::locks::{SOON, either, leak, put_to_sleep, word};
-use super::{
-    Operation, Value, alone, attach_above_the_dead, attached_lock, check_lock, lock_world, small_region,
-    write_all,
-};
+use crate::common::{self, Journal};
+use crate::harness::Operation;
+use crate::locks::{SOON, either, leak, put_to_sleep, word};
+use crate::mutex::{attached_lock, check_lock, lock_world};
+use crate::world::{Value, alone, attach_above_the_dead, small_region, write_all};
 
 // ---------------------------------------------------------------------------------------------
 // The condition variable

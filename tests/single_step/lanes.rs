@@ -9,8 +9,9 @@ use allmende::layout::lanes::{CONSUMER_EVENT, LANES, lane};
 use allmende::ring::bytes::TrySendError;
 use allmende::ring::error::TryPopError;
 
-use super::common::{self, Journal};
-use super::{Operation, alone, attach_above_the_dead, put_to_sleep, small_region};
+use crate::common::{self, Journal};
+use crate::harness::Operation;
+use crate::world::{alone, attach_above_the_dead, put_to_sleep, small_region};
 
 /// Bytes of a lane: the longest claim is 120, a part 56; of three parts a message is held.
 const CAPACITY: usize = 256;

@@ -8,10 +8,9 @@ use allmende::channel::queue::{Consumer, Producer, Queue, QueueOptions};
 use allmende::layout::queue::{CONSUMERS_EVENT, PRODUCERS_EVENT, TAIL};
 use allmende::ring::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 
-use super::common::{self, Journal};
-use super::{
-    Message, Operation, alone, attach_above_the_dead, message, number_of, put_to_sleep, small_region,
-};
+use crate::common::{self, Journal};
+use crate::harness::Operation;
+use crate::world::{Message, alone, attach_above_the_dead, message, number_of, put_to_sleep, small_region};
 
 const CAPACITY: usize = 4;
 /// A lap, in messages.

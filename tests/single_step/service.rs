@@ -10,8 +10,9 @@ use allmende::channel::service::{
 use allmende::layout::service::{Geometry, LANE_EVENT, SERVERS_EVENT};
 use allmende::ring::error::RoleError;
 
-use super::common;
-use super::{Message, Operation, alone, attach_above_the_dead, message, number_of, put_to_sleep};
+use crate::common;
+use crate::harness::Operation;
+use crate::world::{Message, alone, attach_above_the_dead, message, number_of, put_to_sleep};
 
 type Numbers = Service<Message, Message>;
 type Asking = Client<Message, Message>;

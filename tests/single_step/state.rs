@@ -8,9 +8,10 @@ use allmende::channel::cell::{self, CellError};
 use allmende::layout::{array, broadcast as broadcast_layout, cell as cell_layout};
 use allmende::{Array, Broadcast, Cell, Region};
 
-use super::common;
-use super::locks::{either, leak, put_to_sleep};
-use super::{Message, Operation, alone, attach_above_the_dead, message, number_of, small_region};
+use crate::common;
+use crate::harness::Operation;
+use crate::locks::{either, leak, put_to_sleep};
+use crate::world::{Message, alone, attach_above_the_dead, message, number_of, small_region};
 
 /// What the victim does with what it prepares in a region; at its end this may be dropped.
 fn step<W>(name: &str, prepare: &dyn Fn() -> W, victim: &dyn Fn(&W) -> Box<dyn FnOnce()>, check: &dyn Fn(W)) {

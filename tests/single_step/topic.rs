@@ -5,8 +5,9 @@ use allmende::topic::error::TryReceiveError;
 use allmende::topic::{Options, Policy, Publisher, Subscriber, Topic};
 use allmende::{Payload, Region};
 
-use super::common;
-use super::{Operation, alone, attach_above_the_dead};
+use crate::common;
+use crate::harness::Operation;
+use crate::world::{alone, attach_above_the_dead};
 
 const DEPTH: u64 = 2;
 const HISTORY: u64 = 1;
