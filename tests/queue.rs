@@ -300,20 +300,20 @@ fn what_does_not_fit_is_an_error_that_names_both_sides() {
         Err(ObjectError::WrongCapacity { found: 4, expected: 8, .. })
     ));
     let dropping = Queue::<u64>::options().on_consumer_death(OnConsumerDeath::Drop);
-    let error = dropping.open_or_create::<u64>(&region, "queue", 4).unwrap_err();
+    let error = dropping.open_or_create(&region, "queue", 4).unwrap_err();
     assert!(matches!(error, ObjectError::WrongParameter { found: 8, expected: 1, .. }), "{error}");
-    assert!(Queue::<u64>::options().producers(2).open_or_create::<u64>(&region, "queue", 4).is_err());
+    assert!(Queue::<u64>::options().producers(2).open_or_create(&region, "queue", 4).is_err());
     // Whoever merely opens takes it as it is.
     assert_eq!(Queue::<u64>::open(&region, "queue").unwrap().capacity(), 4);
     assert_eq!(queue.on_consumer_death(), OnConsumerDeath::default());
     for max_attempts in [0, 33] {
         let options = Queue::<u64>::options().on_consumer_death(OnConsumerDeath::Redeliver { max_attempts });
-        assert!(matches!(options.create::<u64>(&region, "q", 4), Err(ObjectError::InvalidSize { .. })));
+        assert!(matches!(options.create(&region, "q", 4), Err(ObjectError::InvalidSize { .. })));
     }
     assert!(matches!(Queue::<u64>::create(&region, "q", 0), Err(ObjectError::InvalidSize { .. })));
     assert!(matches!(Queue::<u64>::create(&region, "q", 1 << 40), Err(ObjectError::InvalidSize { .. })));
-    assert!(Queue::<u64>::options().producers(0).create::<u64>(&region, "q", 4).is_err());
-    assert!(Queue::<u64>::options().consumers(4097).create::<u64>(&region, "q", 4).is_err());
+    assert!(Queue::<u64>::options().producers(0).create(&region, "q", 4).is_err());
+    assert!(Queue::<u64>::options().consumers(4097).create(&region, "q", 4).is_err());
     assert!(matches!(Queue::<u64>::create(&region, "q", 1 << 30), Err(ObjectError::NoSpace { .. })));
 }
 
@@ -323,8 +323,7 @@ fn a_name_is_one_queue() {
     let name = format!("queue-{}", std::process::id());
     let options = Queue::<u64>::options().on_consumer_death(OnConsumerDeath::Drop).consumers(3);
     let queues: Vec<Queue<u64>> = std::thread::scope(|scope| {
-        let openers: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| options.named::<u64>(&name, 4).unwrap())).collect();
+        let openers: Vec<_> = (0..8).map(|_| scope.spawn(|| options.named(&name, 4).unwrap())).collect();
         openers.into_iter().map(|opener| opener.join().unwrap()).collect()
     });
     let consumer = queues[0].consumer().unwrap();
@@ -338,7 +337,7 @@ fn a_name_is_one_queue() {
     };
     assert!(matches!(refused(Queue::named(&name, 4)), ObjectError::WrongParameter { .. }));
     assert!(matches!(refused(options.named(&name, 8)), ObjectError::WrongCapacity { found: 4, .. }));
-    let other = options.named::<u32>(&name, 4).unwrap_err();
+    let other = Queue::<u32>::options().on_consumer_death(OnConsumerDeath::Drop).named(&name, 4).unwrap_err();
     assert!(matches!(other, NamedError::Object(ObjectError::WrongType { .. })), "{other}");
     drop((queues, consumer));
     assert!(Region::open().named(&name).is_err(), "the last one removes it");

@@ -85,9 +85,9 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(options: ServiceOptions) -> Self {
+    fn new(options: ServiceOptions<Message, Message>) -> Self {
         let region = Region::create().size(1 << 20).participants(8).memfd("storm").unwrap();
-        let service = Numbers::create(&region, "service", &options).unwrap();
+        let service = options.create(&region, "service").unwrap();
         Self { region, journal: Journal::new(), service, random: Random::new() }
     }
 
@@ -145,7 +145,7 @@ impl Stage {
 
 const CLIENTS: u32 = 4;
 
-fn options() -> ServiceOptions {
+fn options() -> ServiceOptions<Message, Message> {
     Numbers::options().clients(CLIENTS).depth(2)
 }
 

@@ -120,7 +120,7 @@ fn every_kind_of_end() {
         let lanes = Lanes::create(&region, "lanes", 2, 2048).unwrap();
         through!(lanes.producer(), lanes.consumer(), long.iter().map(|message| &message[..]));
 
-        let topic = Topic::<u64>::create(&region, "topic", &allmende::topic::Options::new(8)).unwrap();
+        let topic = Topic::<u64>::create(&region, "topic", 8).unwrap();
         let mut subscriber = Async::new(topic.subscriber().unwrap()).unwrap();
         let cell = allmende::Cell::<u64>::create(&region, "cell").unwrap();
         let mut reader = Async::new(cell.reader().unwrap()).unwrap();

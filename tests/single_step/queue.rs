@@ -33,14 +33,14 @@ struct World {
 const DONE: usize = 0;
 const COPIED: usize = 16;
 
-fn options() -> QueueOptions {
+fn options() -> QueueOptions<Message> {
     Queue::<Message>::options().producers(2).consumers(2)
 }
 
 /// A queue through which `before` messages went, each followed by a claim that was given up; `waiting` wait.
 fn world(before: u64, waiting: u64) -> World {
     let region = small_region();
-    let queue = options().create::<Message>(&region, "queue", CAPACITY).unwrap();
+    let queue = options().create(&region, "queue", CAPACITY).unwrap();
     let (producer, consumer) = (queue.producer().unwrap(), queue.consumer().unwrap());
     for number in 0..before {
         producer.push(message(number)).unwrap();

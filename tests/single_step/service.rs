@@ -43,7 +43,7 @@ fn world(attempts: u32) -> World {
         max_attempts => OnServerDeath::Retry { max_attempts },
     };
     let options = Numbers::options().clients(2).depth(DEPTH).parts(ROOM as u32).on_server_death(on_death);
-    let service = Numbers::create(&region, "numbers", &options).unwrap();
+    let service = options.create(&region, "numbers").unwrap();
     let leaked = NonNull::from(Box::leak(Box::new(service.client().unwrap())));
     // SAFETY: it lives until `whole_again` frees it.
     let client = unsafe { leaked.as_ref() };

@@ -3,7 +3,7 @@
 //! ```
 //! use allmende::{Region, channel::service::Service};
 //! let region = Region::create().memfd("example")?;
-//! let squares = Service::<u64, u64>::open_or_create(&region, "squares", &Service::<u64, u64>::options())?;
+//! let squares = Service::<u64, u64>::open_or_create(&region, "squares")?;
 //! let server = squares.server()?;
 //! let worker = std::thread::spawn(move || {
 //!     while let Ok(call) = server.receive() {
@@ -24,7 +24,7 @@
 //! use allmende::{Region, channel::service::{Bytes, Service}};
 //! # let region = Region::create().memfd("example")?;
 //! let options = Service::<Bytes, Bytes>::options().longest_request(100).longest_response(10_000);
-//! let shouts = Service::<Bytes, Bytes>::create(&region, "shouts", &options)?;
+//! let shouts = options.create(&region, "shouts")?;
 //! # let server = shouts.server()?;
 //! let worker = std::thread::spawn(move || {
 //!     let call = server.receive().unwrap();
@@ -42,8 +42,7 @@
 //! ```
 //! # use allmende::{Region, channel::service::Service};
 //! # let region = Region::create().memfd("example")?;
-//! let options = Service::<u64, u64>::options().parts(8);
-//! let numbers = Service::<u64, u64>::create(&region, "numbers", &options)?;
+//! let numbers = Service::<u64, u64>::options().parts(8).create(&region, "numbers")?;
 //! # let server = numbers.server()?;
 //! let worker = std::thread::spawn(move || {
 //!     let call = server.receive().unwrap();
@@ -97,6 +96,7 @@ mod stream;
 mod typed;
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 pub use body::{Body, Bytes};
@@ -143,31 +143,19 @@ pub enum OnServerDeath {
     },
 }
 
-/// What a service is to be, apart from its types and its name.
+/// What a service is to be, apart from its name: see [`Service::options`].
 #[derive(Debug, Clone, Copy)]
-pub struct ServiceOptions {
+pub struct ServiceOptions<Q, R> {
     clients: u32,
     depth: u32,
     parts: u32,
     longest_request: usize,
     longest_response: usize,
     on_server_death: OnServerDeath,
+    bodies: PhantomData<fn(Q) -> R>,
 }
 
-impl Default for ServiceOptions {
-    fn default() -> Self {
-        Self {
-            clients: 16,
-            depth: 4,
-            parts: 1,
-            longest_request: 1000,
-            longest_response: 1000,
-            on_server_death: OnServerDeath::default(),
-        }
-    }
-}
-
-impl ServiceOptions {
+impl<Q: Body, R: Body> ServiceOptions<Q, R> {
     /// How many clients there can be at a time (default: 16, at most 64). Of servers there can be 64.
     #[must_use]
     pub fn clients(mut self, most: u32) -> Self {
@@ -212,11 +200,40 @@ impl ServiceOptions {
         self
     }
 
-    fn spec<'a, Q: Body, R: Body>(
-        &self,
-        name: &'a str,
-        type_name: &'a str,
-    ) -> Result<ObjectSpec<'a>, ObjectError> {
+    /// The service of that name in `region`, made where there is none; one that is there must have been made with
+    /// these options.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn open_or_create(&self, region: &Region, name: &str) -> Result<Service<Q, R>, ObjectError> {
+        let type_name = type_name::<Q, R>();
+        let spec = self.spec(name, &type_name)?;
+        let service = Service::at(region, region.inner.open_or_create_object(&spec, initialise)?)?;
+        service.agrees_on_responses(name, &spec)?;
+        Ok(service)
+    }
+
+    /// A new service; there must be none of that name.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn create(&self, region: &Region, name: &str) -> Result<Service<Q, R>, ObjectError> {
+        let type_name = type_name::<Q, R>();
+        let spec = self.spec(name, &type_name)?;
+        Service::at(region, region.inner.create_object(&spec, initialise)?)
+    }
+
+    /// The service of that name in the user's namespace, with these options: see [`Service::named`].
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(&self, name: &str) -> Result<Service<Q, R>, NamedError> {
+        let type_name = type_name::<Q, R>();
+        let region = region_of_its_own(&self.spec(name, &type_name)?)?;
+        Ok(self.open_or_create(&region, name)?)
+    }
+
+    fn spec<'a>(&self, name: &'a str, type_name: &'a str) -> Result<ObjectSpec<'a>, ObjectError> {
         let size = Q::SIZE.unwrap_or(0) + R::SIZE.unwrap_or(0);
         let invalid = |count: u32, problem| ObjectError::InvalidSize { count: count.into(), size, problem };
         if Q::ALIGN > MAX_ALIGN || R::ALIGN > MAX_ALIGN {
@@ -297,60 +314,64 @@ pub struct Service<Q, R> {
 }
 
 impl<Q: Body, R: Body> Service<Q, R> {
-    /// Starts describing a service.
-    pub fn options() -> ServiceOptions {
-        ServiceOptions::default()
+    /// Starts describing a service that is not as by default.
+    ///
+    /// ```
+    /// use allmende::{Region, Service, channel::service::OnServerDeath};
+    /// let region = Region::create().memfd("example")?;
+    /// let retried = Service::<u64, u64>::options()
+    ///     .on_server_death(OnServerDeath::Retry { max_attempts: 3 })
+    ///     .create(&region, "sums")?;
+    /// assert_eq!(retried.on_server_death(), OnServerDeath::Retry { max_attempts: 3 });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn options() -> ServiceOptions<Q, R> {
+        ServiceOptions {
+            clients: 16,
+            depth: 4,
+            parts: 1,
+            longest_request: 1000,
+            longest_response: 1000,
+            on_server_death: OnServerDeath::default(),
+            bodies: PhantomData,
+        }
     }
 
-    /// The service of that name in `region`, made where there is none; one that is there must have been made with
-    /// the same options.
+    /// The service of that name in `region`, made where there is none.
     ///
     /// # Errors
     /// See [`ObjectError`].
-    pub fn open_or_create(
-        region: &Region,
-        name: &str,
-        options: &ServiceOptions,
-    ) -> Result<Self, ObjectError> {
-        let type_name = type_name::<Q, R>();
-        let spec = options.spec::<Q, R>(name, &type_name)?;
-        let this = Self::at(region, region.inner.open_or_create_object(&spec, initialise)?)?;
-        this.agrees_on_responses(name, &spec)?;
-        Ok(this)
+    pub fn open_or_create(region: &Region, name: &str) -> Result<Self, ObjectError> {
+        Self::options().open_or_create(region, name)
     }
 
-    /// The service of that name in the user's namespace, in a region of its own; made with these options where there is
-    /// none. Whoever of this user asks for the same name gets the same service.
+    /// The service of that name in the user's namespace, in a region of its own; made where there is none. Whoever of
+    /// this user asks for the same name gets the same service.
     ///
     /// ```
     /// use allmende::Service;
     /// # let name = format!("doc-service-{}", std::process::id());
     /// # let name = name.as_str();
-    /// let options = Service::<u64, u64>::options();
-    /// let server = Service::<u64, u64>::named(name, &options)?.server()?;
+    /// let server = Service::<u64, u64>::named(name)?.server()?;
     /// # let done =
     /// std::thread::spawn(move || server.receive().unwrap().reply(42));
-    /// assert_eq!(Service::<u64, u64>::named(name, &options)?.client()?.call(&6)?, 42);
+    /// assert_eq!(Service::<u64, u64>::named(name)?.client()?.call(&6)?, 42);
     /// # done.join().unwrap();
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     /// See [`NamedError`].
-    pub fn named(name: &str, options: &ServiceOptions) -> Result<Self, NamedError> {
-        let type_name = type_name::<Q, R>();
-        let region = region_of_its_own(&options.spec::<Q, R>(name, &type_name)?)?;
-        Ok(Self::open_or_create(&region, name, options)?)
+    pub fn named(name: &str) -> Result<Self, NamedError> {
+        Self::options().named(name)
     }
 
     /// A new service; there must be none of that name.
     ///
     /// # Errors
     /// See [`ObjectError`].
-    pub fn create(region: &Region, name: &str, options: &ServiceOptions) -> Result<Self, ObjectError> {
-        let type_name = type_name::<Q, R>();
-        let spec = options.spec::<Q, R>(name, &type_name)?;
-        Self::at(region, region.inner.create_object(&spec, initialise)?)
+    pub fn create(region: &Region, name: &str) -> Result<Self, ObjectError> {
+        Self::options().create(region, name)
     }
 
     /// The service of that name, which must be there, whatever its options.
@@ -359,7 +380,7 @@ impl<Q: Body, R: Body> Service<Q, R> {
     /// See [`ObjectError`].
     pub fn open(region: &Region, name: &str) -> Result<Self, ObjectError> {
         let type_name = type_name::<Q, R>();
-        let any = ObjectSpec { item_count: 0, ..Self::options().spec::<Q, R>(name, &type_name)? };
+        let any = ObjectSpec { item_count: 0, ..Self::options().spec(name, &type_name)? };
         Self::at(region, region.inner.open_object(&any)?)
     }
 
