@@ -20,13 +20,15 @@ mod tree;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use explained::Explained;
-use models::{End, Models};
+use models::{Models, source_of};
+use places::Place;
 use report::Report;
-use results::{Model, Outcome, Results};
+use results::{End, Model, Results};
 use tree::Tree;
 
 const EXPLAINED: &str = "docs/orderings-survivors.md";
@@ -84,12 +86,15 @@ pub(crate) fn run(wanted: &Wanted<'_>) -> Result<bool, String> {
     let tree = Tree::copy(&crate::root(), folder.join("tree"), &crate::target())?;
     println!("building the models, each place behind a switch");
     let models = Models::build(&tree, &folder.join("target"))?;
-    let results = Results::of(&folder.join("results"), tree.fingerprint);
+    let names = models.names()?;
+    let sources = names.iter().map(|name| source_of(name)).collect();
+    let own = |name: &str| tree.fingerprint_of(&source_of(name));
+    let results = Results::of(&folder.join("results"), tree.fingerprint_without(&sources), own);
     let results = results.map_err(|error| format!("{}: {error}", folder.display()))?;
     let end = wanted.within.map(|within| Instant::now() + within);
     let run = Run { wanted, tree, models, results: Mutex::new(results), end };
 
-    if run.look_at_models(&folder)? {
+    if run.look_at_models(&names, &folder)? {
         run.weaken()?;
         let all = wanted.path.is_empty() && wanted.models.is_empty();
         Ok(run.report(&explained).conclude(&explained, all))
@@ -109,79 +114,92 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Runs each model as it is; whether there was time for all.
-    fn look_at_models(&self, folder: &std::path::Path) -> Result<bool, String> {
-        let mut names = self.models.names()?;
-        names.retain(|name| !self.results().models.contains_key(name));
-        self.side_by_side(&names, |number, name| {
+    fn look_at_models(&self, names: &[String], folder: &Path) -> Result<bool, String> {
+        let known = |name: &&String| self.results().models.contains_key(*name);
+        let todo: Vec<_> = names.iter().filter(|name| !known(name)).collect();
+        self.side_by_side(&todo, |number, name| {
             let (takes, reaches) = self.models.reached(name, &folder.join(format!("reached.{number}")))?;
             let (seconds, places) = (takes.as_secs_f64(), reaches.len());
-            println!("[{:3}/{}] {name} reaches {places} places ({seconds:.1} s)", number + 1, names.len());
-            self.results().add_model(name, Model { takes, reaches }).map_err(|error| error.to_string())
+            println!("[{:3}/{}] {name} reaches {places} places ({seconds:.1} s)", number + 1, todo.len());
+            let model = Model { takes, reaches };
+            self.results().add_model(name, self.own(name), model).map_err(|error| error.to_string())
         })?;
-        Ok(names.iter().all(|name| self.results().models.contains_key(name)))
+        Ok(names.iter().all(|name| known(&name)))
     }
 
-    /// Weakens each place that is wanted and of which nothing is known.
+    /// Weakens each place that is wanted and of which not all is known.
     fn weaken(&self) -> Result<(), String> {
-        let is_new = |place: &usize| !self.results().outcomes.contains_key(place);
-        let todo: Vec<_> = self.places().filter(is_new).filter(|&place| self.is_reached(place)).collect();
+        let is_new = |&place: &usize| self.end_of(place).is_none();
+        let todo: Vec<_> = self.places().filter(is_new).collect();
         self.side_by_side(&todo, |number, &place| {
             let started = Instant::now();
-            let (outcome, by) = self.weaken_one(place)?;
-            let (file, weak) = &self.tree.places[place];
-            let (line, function, change) = (weak.line, &weak.function, &weak.change);
-            let (word, seconds) = (outcome.word(), started.elapsed().as_secs_f64());
+            let by = self.weaken_one(place)?;
+            let word = self.end_of(place).map_or("unfinished", |end| match end {
+                End::Failed => "caught",
+                End::Hung => "hung",
+                End::Passed => "SURVIVED",
+                End::OutOfTime => "OUT OF TIME",
+            });
+            let (file, Place { line, function, change, .. }) = &self.tree.places[place];
             let number = format!("[{:3}/{}]", number + 1, todo.len());
+            let seconds = started.elapsed().as_secs_f64();
             println!("{number} {word:11} {file}:{line}, {function}: {change} ({by}{seconds:.1} s)");
-            // What survives some models may yet be caught by the others.
-            if self.wanted.models.is_empty() || matches!(outcome, Outcome::Caught | Outcome::Hung) {
-                self.results().add_outcome(place, outcome).map_err(|error| error.to_string())?;
-            } else {
-                self.results().outcomes.insert(place, outcome);
-            }
             Ok(())
         })
     }
 
-    /// What becomes of one place, and by which model.
-    fn weaken_one(&self, place: usize) -> Result<(Outcome, String), String> {
-        let mut models: Vec<_> = {
-            let results = self.results();
-            let models = results.models.iter();
-            let models = models.filter(|(name, model)| self.runs(name) && model.reaches.contains(&place));
-            models.map(|(name, model)| (model.takes, name.clone())).collect()
-        };
-        models.sort();
-        let mut outcome = Outcome::Survived;
-        for (takes, name) in models {
+    /// Runs the models that reach a place, until one notices, and says which.
+    fn weaken_one(&self, place: usize) -> Result<String, String> {
+        for (takes, name) in self.models_of(place) {
+            if self.results().end(place, &name).is_some() {
+                continue;
+            }
+            if self.is_over() {
+                break;
+            }
             // Weaker orderings mean more interleavings.
             let limit = Duration::from_secs(20) + takes * 5;
-            let short = name.rsplit(':').next().unwrap_or_default();
-            match self.models.weakened(&name, place, limit)? {
-                End::Passed => {}
-                End::OutOfTime => outcome = Outcome::OutOfTime,
-                End::Failed => return Ok((Outcome::Caught, format!("{short}, "))),
-                End::Hung => return Ok((Outcome::Hung, format!("{short}, "))),
+            let end = self.models.weakened(&name, place, limit)?;
+            let own = self.own(&name);
+            self.results().add_end(&name, own, place, end).map_err(|error| error.to_string())?;
+            if matches!(end, End::Failed | End::Hung) {
+                return Ok(format!("{}, ", name.rsplit(':').next().unwrap_or_default()));
             }
         }
-        Ok((outcome, String::new()))
+        Ok(String::new())
+    }
+
+    /// What is known of a place: how the model that notices ended, or all of them; `None`: not all is known.
+    /// A place that no model reaches passes.
+    fn end_of(&self, place: usize) -> Option<End> {
+        let models = self.models_of(place);
+        let ends: Vec<_> = models.iter().map(|(_, name)| self.results().end(place, name)).collect();
+        let has = |end: End| ends.contains(&Some(end)).then_some(end);
+        let all = (!ends.contains(&None)).then_some(End::Passed);
+        has(End::Failed).or(has(End::Hung)).or(all.map(|passed| has(End::OutOfTime).unwrap_or(passed)))
+    }
+
+    /// The wanted models that reach a place, the quickest first.
+    fn models_of(&self, place: usize) -> Vec<(Duration, String)> {
+        let results = self.results();
+        let models = results.models.iter();
+        let models = models
+            .filter(|(name, model)| name.contains(self.wanted.models) && model.reaches.contains(&place));
+        let mut models: Vec<_> = models.map(|(name, model)| (model.takes, name.clone())).collect();
+        models.sort();
+        models
     }
 
     fn report(&self, explained: &Explained) -> Report {
-        let files: BTreeSet<_> = (0..self.tree.places.len())
-            .filter(|&place| self.is_reached(place))
-            .map(|place| self.tree.places[place].0.clone())
-            .collect();
+        let all = self.results().models.values().flat_map(|model| model.reaches.clone()).collect::<Vec<_>>();
+        let files: BTreeSet<_> = all.iter().map(|&place| &self.tree.places[place].0).collect();
         let mut report = Report::default();
         for number in self.places() {
             let (file, place) = &self.tree.places[number];
-            let outcome = self.results().outcomes.get(&number).copied();
-            if !files.contains(file) {
-                report.add_beside(file, explained);
-            } else if self.is_reached(number) && outcome.is_none() {
-                report.add_unfinished();
-            } else {
-                report.add(file, place, outcome, explained);
+            match self.end_of(number) {
+                _ if !files.contains(file) => report.add_beside(file, explained),
+                Some(end) => report.add(file, place, end, explained),
+                None => report.add_unfinished(),
             }
         }
         report
@@ -192,15 +210,13 @@ impl Run<'_> {
         (0..self.tree.places.len()).filter(|&place| self.tree.places[place].0.contains(self.wanted.path))
     }
 
-    /// Whether one of the wanted models comes to a place.
-    fn is_reached(&self, place: usize) -> bool {
-        let results = self.results();
-        let mut models = results.models.iter();
-        models.any(|(name, model)| self.runs(name) && model.reaches.contains(&place))
+    fn own(&self, model: &str) -> u64 {
+        self.tree.fingerprint_of(&source_of(model))
     }
 
-    fn runs(&self, model: &str) -> bool {
-        model.contains(self.wanted.models)
+    /// Whether nothing more is to begin.
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() > end)
     }
 
     fn results(&self) -> std::sync::MutexGuard<'_, Results> {
@@ -219,8 +235,7 @@ impl Run<'_> {
         std::thread::scope(|scope| {
             for _ in 0..jobs {
                 scope.spawn(|| {
-                    let ended = || self.end.is_some_and(|end| Instant::now() > end);
-                    let stop = || ended() || failed.lock().expect("nobody panics with it").is_some();
+                    let stop = || self.is_over() || failed.lock().expect("nobody panics with it").is_some();
                     while !stop() {
                         let following = next.lock().expect("nobody panics with it").next();
                         let Some((number, item)) = following else { break };

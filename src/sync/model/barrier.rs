@@ -7,6 +7,7 @@ use loom::thread;
 use super::kernel::{Kernel, Process};
 use super::{Plain, check, check_kills};
 use crate::atomic::{AtomicU32, AtomicU64, Ordering, spin_hint};
+use crate::layout::barrier::state;
 use crate::layout::owner::Owner;
 use crate::sync::eventcount::EventCount;
 use crate::sync::platform::Platform;
@@ -236,5 +237,36 @@ fn loom_barrier_waiting_beside_a_reset() {
         assert!(shared.words().reset(&me));
         shared.wait(&me, &mut member).expect("nobody died since");
         thread.join().expect("no panic");
+    });
+}
+
+/// Whoever comes in the dead one's place, and learns that there was a reset, is told of no break: it came later.
+#[test]
+fn loom_barrier_newcomer_is_told_of_no_older_break() {
+    check(3, || {
+        let (kernel, shared) = (Kernel::new(), Shared::new());
+        let me = kernel.process(0);
+        let mut member = shared.join(&me);
+        shared.join(&kernel.process(1));
+        let (process, theirs) = (kernel.process(2), shared.clone());
+        let newcomer = thread::spawn(move || {
+            let mut newcomer = loop {
+                match theirs.words().join(process.me()) {
+                    Some(member) => break member,
+                    None => spin_hint(),
+                }
+            };
+            // Relaxed: it says when, and nothing else.
+            let generation = || (theirs.state.load(Ordering::Relaxed) >> state::GENERATION) as u32;
+            while generation() & state::GENERATIONS == 0 {
+                spin_hint();
+            }
+            theirs.wait(&process, &mut newcomer).expect("it came after the break");
+        });
+        shared.sweep(&me, 1);
+        assert!(shared.words().reset(&me));
+        assert_eq!(shared.wait(&me, &mut member).map_err(who_died), Err(1));
+        shared.wait(&me, &mut member).expect("nobody died since");
+        newcomer.join().expect("no panic");
     });
 }

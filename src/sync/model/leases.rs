@@ -150,6 +150,33 @@ fn loom_leases_of_different_parts() {
     });
 }
 
+/// An entry goes from one who wrote to another, who wants something else: whoever then wants what was written
+/// finds that other in the entry, and sees what was written all the same.
+#[test]
+fn loom_leases_entry_passes_on_what_was_written() {
+    check(2, || {
+        let (kernel, shared) = (Kernel::new(), Shared::new(2));
+        let (writer, other) = (kernel.process(1), kernel.process(2));
+        let lent = shared.try_lend(&writer, &(0..1), Access::Write).expect("nobody else wants it");
+        let written = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.add_one(&writer, &(0..1), lent))
+        };
+        let between = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                shared.try_lend(&other, &(1..2), Access::Read).expect("nobody else wants it");
+            })
+        };
+        between.join().expect("no panic");
+        let me = kernel.process(0);
+        if shared.try_lend(&me, &(0..1), Access::Read).is_ok() {
+            assert_eq!(shared.elements[0].read(), 1);
+        }
+        written.join().expect("no panic");
+    });
+}
+
 /// A writer of both is killed at any step. Whoever asks for one of them next is told if it may be half-written, and the
 /// rest stays suspect, whoever sweeps.
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::results::End;
 use super::tree::Tree;
 use crate::binaries::Binary;
 use crate::runner::{self, Ended};
@@ -18,15 +19,10 @@ const GRACE: Duration = Duration::from_secs(30);
 const SHARE: u32 = 8;
 const OUT_OF_TIME: &[u8] = b"out of time\n";
 
-/// How a model ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Passed,
-    Failed,
-    /// It went on within one interleaving, without a step that can be seen.
-    Hung,
-    /// It had not tried all interleavings.
-    OutOfTime,
+/// The source of a model, by its name.
+pub(crate) fn source_of(model: &str) -> String {
+    let module = model.rsplit_once("::").map_or("", |(module, _)| module);
+    format!("src/{}.rs", module.replace("::", "/"))
 }
 
 /// The test binary.

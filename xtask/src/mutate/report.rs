@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::EXPLAINED;
 use super::explained::Explained;
 use super::places::Place;
-use super::results::Outcome;
+use super::results::End;
 
 const WANTED_PERCENT: usize = 95;
 
@@ -43,14 +43,14 @@ impl Report {
         }
     }
 
-    /// A place of another file; `None`: no model reaches it.
-    pub(crate) fn add(&mut self, file: &str, place: &Place, outcome: Option<Outcome>, explained: &Explained) {
+    /// A place of another file.
+    pub(crate) fn add(&mut self, file: &str, place: &Place, end: End, explained: &Explained) {
         let row = self.rows.entry(file.to_owned()).or_default();
         row.places += 1;
-        match outcome {
-            Some(Outcome::Caught) => row.caught += 1,
-            Some(Outcome::Hung) => row.hung += 1,
-            Some(Outcome::Survived | Outcome::OutOfTime) | None => {
+        match end {
+            End::Failed => row.caught += 1,
+            End::Hung => row.hung += 1,
+            End::Passed | End::OutOfTime => {
                 let function = format!("{file}:{}", place.function);
                 if explained.has_line(&function, &place.text) {
                     row.explained += 1;
@@ -132,13 +132,13 @@ mod tests {
         let places = places("fn f() {\na(Ordering::Acquire);\nb(Ordering::Release);\n}\n").unwrap();
         let explained = Explained::read("| x.rs:f | `b(Ordering::Release);` | so | \n| y.rs | why |");
         let mut report = Report::default();
-        report.add("x.rs", &places[0], Some(Outcome::Caught), &explained);
-        report.add("x.rs", &places[1], Some(Outcome::OutOfTime), &explained);
+        report.add("x.rs", &places[0], End::Failed, &explained);
+        report.add("x.rs", &places[1], End::OutOfTime, &explained);
         report.add_beside("y.rs", &explained);
         assert_eq!(report.rows["x.rs"], Row { places: 2, caught: 1, explained: 1, ..Row::default() });
         assert!(report.wanting.is_empty() && report.conclude(&explained, true));
 
-        report.add("x.rs", &places[0], None, &explained);
+        report.add("x.rs", &places[0], End::Passed, &explained);
         report.add_beside("z.rs", &explained);
         assert_eq!(report.wanting, ["| x.rs:f | `a(Ordering::Acquire);` | … |", "| z.rs | … |"]);
         assert!(!report.conclude(&explained, true));

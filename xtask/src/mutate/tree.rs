@@ -1,5 +1,6 @@
 //! The copy of the tree whose orderings can be weakened.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -11,6 +12,7 @@ const FOLDERS: &[&str] = &["src/ring", "src/sync", "src/channel"];
 const MODEL: &str = "model";
 /// What the switches call, and the module that it is put into.
 const SWITCH: &str = include_str!("switch.rs");
+const SWITCH_FILE: &str = "src/atomic/switch.rs";
 const ATOMIC: &str = "src/atomic.rs";
 const USE_SWITCH: &str = "\nmod switch;\n#[doc(hidden)]\npub use switch::{mutated, removed};\n";
 
@@ -19,31 +21,37 @@ pub(crate) struct Tree {
     pub(crate) root: PathBuf,
     /// By its number: the file and the place.
     pub(crate) places: Vec<(String, Place)>,
-    /// Of all that the models are built from.
-    pub(crate) fingerprint: u64,
+    /// A fingerprint of each source.
+    files: BTreeMap<String, u64>,
 }
 
 impl Tree {
     /// Makes `root` equal to `from`, but for the switches.
     pub(crate) fn copy(from: &Path, root: PathBuf, target: &Path) -> Result<Self, String> {
-        let mut tree = Self { root, places: Vec::new(), fingerprint: 0 };
-        let mut hasher = DefaultHasher::new();
-        tree.folder(from, Path::new(""), target, &mut hasher)?;
-        let switch = tree.root.join("src/atomic/switch.rs");
-        SWITCH.hash(&mut hasher);
+        let mut tree = Self { root, places: Vec::new(), files: BTreeMap::new() };
+        tree.folder(from, Path::new(""), target)?;
+        let switch = tree.root.join(SWITCH_FILE);
         write(&switch, SWITCH.as_bytes()).map_err(|error| format!("{}: {error}", switch.display()))?;
-        tree.fingerprint = hasher.finish();
+        tree.files.insert(SWITCH_FILE.to_owned(), fingerprint(SWITCH.as_bytes()));
         Ok(tree)
     }
 
+    /// A fingerprint of one source; 0 if there is none.
+    pub(crate) fn fingerprint_of(&self, file: &str) -> u64 {
+        self.files.get(file).copied().unwrap_or_default()
+    }
+
+    /// A fingerprint of all sources but these.
+    pub(crate) fn fingerprint_without(&self, files: &BTreeSet<String>) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for file in self.files.iter().filter(|(file, _)| !files.contains(*file)) {
+            file.hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
     /// Copies what lies in `folder`, and writes only what differs, so that cargo builds only that anew.
-    fn folder(
-        &mut self,
-        from: &Path,
-        folder: &Path,
-        target: &Path,
-        hasher: &mut DefaultHasher,
-    ) -> Result<(), String> {
+    fn folder(&mut self, from: &Path, folder: &Path, target: &Path) -> Result<(), String> {
         let (source, copy) = (from.join(folder), self.root.join(folder));
         let shown = |error: io::Error| format!("{}: {error}", source.display());
         fs::create_dir_all(&copy).map_err(shown)?;
@@ -56,7 +64,7 @@ impl Tree {
         // In this order the places are numbered.
         sources.sort();
         for old in here(&copy).map_err(shown)? {
-            let is_switch = old.ends_with("src/atomic/switch.rs");
+            let is_switch = old.ends_with(SWITCH_FILE);
             if !is_switch && !sources.iter().any(|source| source.file_name() == old.file_name()) {
                 if old.is_dir() { fs::remove_dir_all(old) } else { fs::remove_file(old) }.map_err(shown)?;
             }
@@ -64,13 +72,13 @@ impl Tree {
         for source in sources {
             let path = folder.join(source.file_name().expect("an entry has a name"));
             if source.is_dir() {
-                self.folder(from, &path, target, hasher)?;
+                self.folder(from, &path, target)?;
             } else if source.is_file() {
                 let shown = |error: io::Error| format!("{}: {error}", source.display());
                 let mut bytes = fs::read(&source).map_err(shown)?;
                 if path.starts_with("src") {
                     bytes = self.switched(&path, bytes)?;
-                    (&path, &bytes).hash(hasher);
+                    self.files.insert(path.display().to_string(), fingerprint(&bytes));
                 }
                 write(&self.root.join(&path), &bytes).map_err(shown)?;
             }
@@ -100,6 +108,12 @@ fn is_weakened(path: &Path) -> bool {
     FOLDERS.iter().any(|folder| path.starts_with(folder))
         && path.extension().is_some_and(|extension| extension == "rs")
         && !path.components().any(|part| Path::new(&part).file_stem().is_some_and(|stem| stem == MODEL))
+}
+
+fn fingerprint(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
