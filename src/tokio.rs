@@ -29,7 +29,8 @@
 //! message is dropped with it.
 //!
 //! For loans, wait until the end is [`ready`](Async::ready), then use its own `try_` calls: an [`Async`] is used as
-//! the end itself.
+//! the end itself. (A topic's publisher, which may have to wait for a block and then for room, has
+//! [claims that can be awaited](crate::topic::AsyncClaim).)
 //!
 //! A process can have 127 such ends. What it costs is what a [`Pollable`] costs; who looks for the least
 //! latency waits in a thread of its own.
@@ -186,6 +187,7 @@ macro_rules! not_yet {
 not_yet! {
     TryPopError, Self::Empty,
     topic::error::TryReceiveError, Self::Empty,
+    topic::error::TryLoanError, Self::NoBlock,
     service::TryReceiveError, Self::Empty,
     TrySendError, Self::Push(TryPushError::Full(())),
     cell::WaitError, Self::TimedOut,
@@ -194,6 +196,12 @@ not_yet! {
 impl<T> NotYet for TryPushError<T> {
     fn is_not_yet(&self) -> bool {
         matches!(self, Self::Full(_))
+    }
+}
+
+impl<T> NotYet for topic::error::TryPublishError<T> {
+    fn is_not_yet(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Loan(topic::error::TryLoanError::NoBlock, _))
     }
 }
 

@@ -125,11 +125,11 @@ fn nonsense_is_no_panic() {
         at::SUBSCRIBERS,
         at::TAILS,
         at::EVICTED,
-        at::JOINED,
         at::CURSORS,
-        at::CURSORS + 8 * 128,
-        at::CURSORS + 8 * 128 + 16,
-        at::CURSORS + 8 * 128 + 8,
+        at::CURSORS + at::FIGURES,
+        at::CURSORS + 8 * at::SUBSCRIPTION,
+        at::CURSORS + 8 * at::SUBSCRIPTION + 16,
+        at::CURSORS + 8 * at::SUBSCRIPTION + 8,
     ];
     for (index, word) in words.into_iter().enumerate() {
         for value in [u64::MAX, 1 << 63, 1 << 40, 0x0101_0101_0101_0101] {

@@ -230,6 +230,25 @@ impl<T: Message + ?Sized + fmt::Debug> fmt::Debug for Loan<'_, T> {
     }
 }
 
+impl<T: Message + ?Sized> Sealed for Publisher<T> {}
+
+/// Ready when every lossless subscriber has room for a message; if the last call that did not wait found no free block
+/// (or another publisher's turn), when there is one (when that is over).
+impl<T: Message + ?Sized> Waitable for Publisher<T> {
+    fn is_ready(&self) -> bool {
+        self.raw.would_say()
+    }
+
+    fn examine(&self) {
+        self.raw.shared().examine();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        let shared = self.raw.shared();
+        Bed { inner: &shared.inner, event: shared.mapped.publishers_event().0 }
+    }
+}
+
 impl<T: Message + ?Sized> Sealed for Subscriber<T> {}
 
 impl<T: Message + ?Sized> Waitable for Subscriber<T> {

@@ -46,6 +46,8 @@
 //!
 //! The algorithms and their pictures are in `ring::topic`, the layout in [`crate::layout::topic`].
 
+#[cfg(feature = "tokio")]
+mod awaited;
 mod bytes;
 mod ends;
 pub mod error;
@@ -59,6 +61,8 @@ mod state;
 mod subscriber;
 mod typed;
 
+#[cfg(feature = "tokio")]
+pub use awaited::AsyncClaim;
 pub use bytes::{ByteClaim, ByteLoan, BytePublisher, ByteSubscriber, ByteTopic};
 pub use ends::{Claim, Loan, Publisher, Subscriber};
 pub use handle::Topic;

@@ -232,11 +232,7 @@ fn wake_all(event: &AtomicU32) {
 /// Gives back what `dead` held of a topic.
 pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
     let Some(mapped) = Mapped::new(memory, object) else { return };
-    let abandoned = subscriptions::sweep(&mapped, dead);
-    if abandoned > 0 {
-        let counters = memory.counters(object.offset + COUNTERS);
-        counters.add(crate::layout::counters::Counter::Aborted, abandoned);
-    }
+    subscriptions::sweep(&mapped, dead);
     // After all that it published is delivered: see `Members::peers`.
     mapped.members().sweep(dead, wake_all);
     // Whether the region is fenced is not known here, and a sweep may cost.
