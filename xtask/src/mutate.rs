@@ -158,7 +158,7 @@ impl Run<'_> {
                 break;
             }
             // Weaker orderings mean more interleavings.
-            let limit = Duration::from_secs(20) + takes * 5;
+            let limit = Duration::from_secs(10) + takes * 4;
             let end = self.models.weakened(&name, place, limit)?;
             let own = self.own(&name);
             self.results().add_end(&name, own, place, end).map_err(|error| error.to_string())?;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 /// How many places are come to between two looks at the clock.
 const LOOKS: u32 = 1 << 14;
@@ -16,7 +17,7 @@ struct Switch {
     /// `ALLMENDE_SECONDS`: how long it may go on, by its own clock: others may be busy on the machine.
     seconds: Option<u64>,
     looks: AtomicU32,
-    /// `ALLMENDE_PLACES`: the file that is told of each place that is reached.
+    /// `ALLMENDE_PLACES`: the file that is told of each place that is reached, and now and then of the time.
     reached: Option<Mutex<(BTreeSet<usize>, File)>>,
 }
 
@@ -51,31 +52,31 @@ impl Switch {
     }
 
     fn is_weak(&self, place: usize) -> bool {
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        let time = looks.is_multiple_of(LOOKS).then(ran);
         if let Some(reached) = &self.reached {
             let (known, file) = &mut *reached.lock().expect("nobody panics in here");
             if known.insert(place) {
-                writeln!(file, "{place}").expect("can be written");
+                writeln!(file, "place {place}").expect("can be written");
+            }
+            if let Some(time) = time {
+                writeln!(file, "ran {}", time.as_millis()).expect("can be written");
             }
         }
-        if self.seconds.is_some_and(|seconds| self.is_over(seconds)) {
+        if self.seconds.zip(time).is_some_and(|(seconds, time)| time.as_secs() > seconds) {
             // Past the harness, which captures what tests print.
             let _ = std::io::stderr().write_all(b"\nout of time\n");
             std::process::exit(1);
         }
         self.weak == Some(place)
     }
-
-    /// All threads of a model are one thread of the system.
-    fn is_over(&self, seconds: u64) -> bool {
-        self.looks.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOKS) && ran() > seconds
-    }
 }
 
-/// For how many seconds this thread has been on a core.
-fn ran() -> u64 {
+/// For how long this thread, which runs all threads of a model, has been on a core.
+fn ran() -> Duration {
     let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = times.split(' ').next().and_then(|word| word.parse::<u64>().ok());
-    nanoseconds.unwrap_or_default() / 1_000_000_000
+    let nanoseconds = times.split(' ').next().and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -94,14 +95,17 @@ mod tests {
         };
         let weak: Vec<_> = [2, 3, 2].into_iter().map(|place| switch.is_weak(place)).collect();
         assert_eq!(weak, [false, true, false]);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "2\n3\n");
+        let told = std::fs::read_to_string(&path).unwrap();
+        let places: Vec<_> = told.lines().filter(|line| !line.starts_with("ran ")).collect();
+        assert_eq!(places, ["place 2", "place 3"]);
+        assert_eq!(told.lines().count(), 3, "and the time, once");
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn time_is_that_of_the_thread() {
         let started = std::time::Instant::now();
-        while ran() == 0 {
+        while ran().is_zero() {
             assert!(started.elapsed().as_secs() < 60, "no time went by");
         }
     }
