@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use allmende::region::Liveness;
 use allmende::ring::error::{PopError, PushError, TryPopError};
 use allmende::{Region, bytes, spsc};
-use common::{Journal, Process, Random, count, linger, mix, say, until, wait_a_random_moment};
+use common::{Journal, Process, Random, count, dwell, linger, mix, say, until, wait_a_random_moment};
 
 fn main() -> ExitCode {
     common::main(
@@ -302,12 +302,6 @@ impl Expecting<'_> {
     fn done(&self) -> bool {
         self.journal.get(PROCESSED) == self.journal.get(LAST)
     }
-}
-
-/// Rests for up to 20 µs: before what was received is released, so that a kill in between leaves it to
-/// be received again; or after that, so that a kill leaves nothing.
-fn dwell(random: &mut Random) {
-    linger(Duration::from_nanos(random.below(20_000)));
 }
 
 /// Receives in every way until it is killed.

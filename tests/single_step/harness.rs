@@ -1,8 +1,8 @@
 //! The tracer: takes a new victim to every point of an operation, kills it there, and has the survivor look.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use allmende::Region;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -31,6 +31,17 @@ impl Drop for Where<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             say(&format!("  the victim of \"{}\" was killed at point {}", self.0, self.1));
+        }
+    }
+}
+
+/// The same, of a trace.
+struct WhereTrace<'a>(&'a str, Trace);
+
+impl Drop for WhereTrace<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            say(&format!("  the victim of \"{}\" was killed at {:?}", self.0, self.1));
         }
     }
 }
@@ -96,10 +107,11 @@ impl<W> Operation<'_, W> {
         assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)), "{}: {status:?}", self.name);
     }
 
-    /// Kills a victim after every instruction.
+    /// Kills a victim after every instruction; and, before that, after each of those that change what others can see.
     pub fn at_every_instruction(&self) {
+        self.at_every_trace();
         let world = (self.prepare)();
-        let Some(pid) = self.start(&world) else { return skip("single steps", "ptrace is forbidden") };
+        let Some(pid) = self.start(&world) else { return };
         let mut instructions = 0;
         while self.step(pid) != Stop::End {
             instructions += 1;
@@ -121,16 +133,19 @@ impl<W> Operation<'_, W> {
             self.kill(pid);
             (self.check)(world);
         };
-        let (kills, stride) = Self::kill_at_all(instructions, kill_at);
+        let (kills, stride) = Self::kill_at_all(instructions, 0, kill_at);
         let name = self.name;
         say(&format!("  {name}: {kills} kill points of {instructions} instructions (stride {stride})"));
     }
 
-    /// Kills at as many of `points` as there is time for, evenly, and says how many and how far apart.
-    fn kill_at_all(points: u64, kill_at: impl Fn(u64)) -> (u64, u64) {
+    /// Kills at as many of `points` as there is time for, evenly, and says how many and how far apart; at all if there
+    /// are `few`.
+    fn kill_at_all(points: u64, few: u64, kill_at: impl Fn(u64)) -> (u64, u64) {
         let started = Instant::now();
         let piece = piece();
-        let stride = if let Some((_, pieces)) = piece {
+        let stride = if points <= few {
+            1
+        } else if let Some((_, pieces)) = piece {
             pieces
         } else if full() {
             1
@@ -141,37 +156,42 @@ impl<W> Operation<'_, W> {
             let affordable = u64::try_from(BUDGET.as_nanos() / each.as_nanos()).unwrap().max(8);
             points.div_ceil(affordable).max(1)
         };
-        let offset = piece.map_or_else(|| Random::new().below(stride), |(first, _)| first);
+        let offset = match piece {
+            _ if stride == 1 => 0,
+            Some((first, _)) => first,
+            None => Random::new().below(stride),
+        };
         let chosen = (offset..points).step_by(usize::try_from(stride).unwrap());
         (chosen.map(kill_at).count() as u64, stride)
     }
 
-    /// Kills a victim at every point that leaves a trace: see the head of this file. `region` is what
-    /// is looked at, if it is there before the victim.
-    pub fn at_every_trace(&self, region: impl Fn(&W) -> Option<&Region>) {
+    /// Kills a victim at every point that leaves a trace: see the head of this file.
+    pub fn at_every_trace(&self) {
         let world = (self.prepare)();
         let Some(pid) = self.start(&world) else { return skip("single steps", "ptrace is forbidden") };
-        let points = self.traces(pid, region(&world));
+        let points = self.traces(pid);
         self.kill(pid);
         (self.check)(world);
         let kill_at = |index| {
-            let _where = Where(self.name, index);
+            let point = points[usize::try_from(index).unwrap()];
+            let _where = WhereTrace(self.name, point);
             let world = (self.prepare)();
             let pid = self.start(&world).unwrap();
-            self.go_to(pid, points[usize::try_from(index).unwrap()], region(&world));
+            self.go_to(pid, point);
             self.kill(pid);
             (self.check)(world);
         };
-        let (kills, stride) = Self::kill_at_all(points.len() as u64, kill_at);
+        let (kills, stride) = Self::kill_at_all(points.len() as u64, FEW, kill_at);
         let (name, of) = (self.name, points.len());
         say(&format!("  {name}: {kills} kill points of {of} traces (stride {stride})"));
     }
 
     /// All points of a run, to the second marker.
-    fn traces(&self, pid: Pid, region: Option<&Region>) -> Vec<Trace> {
-        let mut picture = region.map(Picture::of);
-        let mut points = Vec::new();
+    fn traces(&self, pid: Pid) -> Vec<Trace> {
+        let mut picture = Picture::take();
         let (mut calls, mut changes) = (0, 0);
+        // Nothing was done yet.
+        let mut points = vec![Trace::Change { calls, changes }];
         loop {
             let call = at_a_system_call(pid);
             if call {
@@ -184,7 +204,7 @@ impl<W> Operation<'_, W> {
                 points.push(Trace::After(calls));
                 (calls, changes) = (calls + 1, 0);
             }
-            if picture.as_mut().is_some_and(Picture::changed) {
+            if picture.changed() {
                 changes += 1;
                 points.push(Trace::Change { calls, changes });
             }
@@ -192,7 +212,7 @@ impl<W> Operation<'_, W> {
     }
 
     /// Takes a new victim to a point of an earlier one.
-    fn go_to(&self, pid: Pid, point: Trace, region: Option<&Region>) {
+    fn go_to(&self, pid: Pid, point: Trace) {
         let (calls, more) = match point {
             Trace::Before(call) => (call, 1),
             Trace::After(call) => (call + 1, 0),
@@ -204,7 +224,7 @@ impl<W> Operation<'_, W> {
             }
         }
         if let Trace::Change { changes, .. } = point {
-            let mut picture = Picture::of(region.expect("there was one when the point was found"));
+            let mut picture = Picture::take();
             let mut seen = 0;
             while seen < changes && self.step(pid) != Stop::End {
                 seen += u64::from(picture.changed());
@@ -236,34 +256,65 @@ fn at_a_system_call(pid: Pid) -> bool {
     }
 }
 
-/// The bytes of a region, to notice changes.
-struct Picture {
-    map: memmap2::MmapRaw,
-    words: Vec<u64>,
+/// All memory that this process shares with its victim, to notice changes.
+struct Picture(Vec<Area>);
+
+/// What is mapped here, and what was seen there.
+struct Area {
+    map: *const libc::c_void,
+    seen: Vec<u64>,
 }
 
 impl Picture {
-    fn of(region: &Region) -> Self {
-        let map = common::map(region);
-        let words = vec![0; map.len() / 8];
-        let mut picture = Self { map, words };
+    fn take() -> Self {
+        // START-END rw-s OFFSET DEVICE INODE /memfd:NAME (deleted)
+        let mut areas = BTreeMap::new();
+        for line in std::fs::read_to_string("/proc/self/maps").unwrap().lines() {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [range, "rw-s", offset, device, inode, ..] = fields[..] else { continue };
+            let (start, end) = range.split_once('-').unwrap();
+            let [start, end] = [start, end].map(|address| usize::from_str_radix(address, 16).unwrap());
+            // A file may be mapped several times: the longest will do.
+            let area = areas.entry([offset, device, inode].join(" ")).or_insert((start, end));
+            if end - start > area.1 - area.0 {
+                *area = (start, end);
+            }
+        }
+        let area = |(start, end)| Area {
+            map: std::ptr::with_exposed_provenance(start),
+            seen: vec![0; (end - start) / 8],
+        };
+        let mut picture = Self(areas.into_values().map(area).collect());
         picture.changed();
         picture
     }
 
     fn changed(&mut self) -> bool {
-        let (now, seen) = (self.map.as_ptr().cast::<libc::c_void>(), self.words.as_mut_ptr().cast());
-        let length = 8 * self.words.len();
-        // SAFETY: both are that long, and the victim, who writes to the former, stands still. Left to the C
-        // library, which looks anew each time, and is quick even where the tests are not optimised.
-        let changed = unsafe { libc::memcmp(now, seen, length) } != 0;
-        if changed {
-            // SAFETY: as above, and they do not overlap.
-            unsafe { libc::memcpy(seen, now, length) };
+        let mut changed = false;
+        for area in &mut self.0 {
+            changed |= area.changed();
         }
         changed
     }
 }
+
+impl Area {
+    fn changed(&mut self) -> bool {
+        let (seen, length) = (self.seen.as_mut_ptr().cast::<libc::c_void>(), 8 * self.seen.len());
+        // SAFETY: both are that long: it was mapped when the picture was taken, and whoever holds the mapping does
+        // nothing before the victim is dead. That one, who writes there, stands still. Left to the C library, which
+        // looks anew each time, and is quick even where the tests are not optimised.
+        let changed = unsafe { libc::memcmp(self.map, seen, length) } != 0;
+        if changed {
+            // SAFETY: as above, and they do not overlap.
+            unsafe { libc::memcpy(seen, self.map, length) };
+        }
+        changed
+    }
+}
+
+/// So few traces are never too many: an operation's every state is seen by somebody in every run.
+const FEW: u64 = 150;
 
 /// A part of a full run: `ALLMENDE_PIECE=2/7` is every seventh point from the third on.
 fn piece() -> Option<(u64, u64)> {
@@ -275,4 +326,4 @@ fn piece() -> Option<(u64, u64)> {
 }
 
 /// How long the kills of one operation may take with the small counts.
-const BUDGET: Duration = Duration::from_millis(1200);
+const BUDGET: Duration = Duration::from_millis(800);

@@ -289,7 +289,7 @@ pub fn revoking() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 /// Who joins and leaves is killed: the lane comes back.
@@ -313,7 +313,7 @@ pub fn joining_and_leaving() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 /// Who sweeps what another has left is killed: the next one sweeps, and all is counted once.
@@ -361,5 +361,5 @@ pub fn sweeping() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }

@@ -168,7 +168,7 @@ fn check_gate(World { held, value, gate, region }: World) {
 /// How densely a victim is killed. Most of a wait is looking again and again: there the traces suffice.
 type Kill = fn(&Operation<'_, World>);
 const STEPS: Kill = |operation| operation.at_every_instruction();
-const TRACES: Kill = |operation| operation.at_every_trace(|world| Some(&world.region));
+const TRACES: Kill = |operation| operation.at_every_trace();
 
 /// What the victim does with the value.
 fn with_value(
@@ -529,7 +529,7 @@ pub fn sweeping() {
             },
             check: &|world| check(world),
         }
-        .at_every_trace(|world| Some(&world.region));
+        .at_every_trace();
     };
     let dies_writing = |region: &Region| std::mem::forget(attached_value(region).write().unwrap());
     sweep("rwlock: sweep a writer", dies_writing, |world| {

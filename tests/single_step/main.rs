@@ -1,13 +1,14 @@
 //! A victim is stopped at every single instruction of an operation and killed there; a survivor goes
 //! on and finds all as promised.
 //!
-//! Locks and rings are stepped instruction by instruction. Attaching, detaching, sweeping and
-//! creating take tens of thousands of instructions, of which only those matter that leave a trace:
-//! there the victim is killed after every change of the region's bytes, and on both sides of every
-//! system call.
+//! Locks and channels are stepped instruction by instruction. Attaching, detaching, sweeping and creating take
+//! tens of thousands of instructions, of which only those matter that leave a trace: there the victim is killed
+//! after every change of a shared byte, and on both sides of every system call.
 //!
-//! Each kill point is reached in a new process. With the small counts a stride is chosen so that
-//! every operation takes a few seconds; its offset is random. `ALLMENDE_PIECE=0/10` to `9/10` cover
+//! Each kill point is reached in a new process. Where there are few traces, which is so but for attaching and the
+//! like, every run tries all of them: that is every state that a survivor can find. Of the rest, which ought
+//! to make no difference, a stride is chosen with the small counts, so that every operation takes about
+//! a second; its offset is random. `ALLMENDE_PIECE=0/10` to `9/10` cover
 //! all points in ten runs.
 
 // Tests may be blunt.

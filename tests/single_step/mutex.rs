@@ -96,7 +96,7 @@ pub fn locking() {
         },
         ..operation
     }
-    .at_every_trace(|(region, _)| Some(region));
+    .at_every_trace();
 }
 
 /// A lock whose holder is dead, and not yet swept.

@@ -345,7 +345,7 @@ pub fn closing() {
             }
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 /// Who joins and leaves is killed: the places come back, and those who stay learn of it.
@@ -369,7 +369,7 @@ pub fn joining_and_leaving() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 /// Who sweeps what another has left is killed: the next one sweeps, and all is counted once.
@@ -407,5 +407,5 @@ pub fn sweeping() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }

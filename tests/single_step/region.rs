@@ -66,7 +66,7 @@ pub fn attaching_and_detaching() {
         },
         check: &check_lock,
     };
-    operation.at_every_trace(|(region, _)| Some(region));
+    operation.at_every_trace();
     Operation {
         name: "attach in the place of a dead one",
         prepare: &region_of_the_dead,
@@ -76,7 +76,7 @@ pub fn attaching_and_detaching() {
         },
         check: &check_region_of_the_dead,
     }
-    .at_every_trace(|(region, _)| Some(region));
+    .at_every_trace();
     Operation {
         name: "detach with a lock and a role",
         prepare: &|| {
@@ -105,7 +105,7 @@ pub fn attaching_and_detaching() {
             check_lock((region, mutex));
         },
     }
-    .at_every_trace(|(region, _)| Some(region));
+    .at_every_trace();
 }
 
 pub fn sweeping() {
@@ -121,7 +121,7 @@ pub fn sweeping() {
         },
         check: &check_region_of_the_dead,
     }
-    .at_every_trace(|(region, _)| Some(region));
+    .at_every_trace();
 }
 
 pub fn creating_objects() {
@@ -160,7 +160,7 @@ pub fn creating_objects() {
             check_lock((region, mutex));
         },
     }
-    .at_every_trace(|(region, _)| Some(region));
+    .at_every_trace();
 }
 
 pub fn creating_and_removing_names() {
@@ -204,7 +204,7 @@ pub fn creating_and_removing_names() {
         },
         check: &check,
     };
-    operation.at_every_trace(|_| None);
+    operation.at_every_trace();
     Operation {
         name: "create over an abandoned name",
         prepare: &|| {
@@ -219,7 +219,7 @@ pub fn creating_and_removing_names() {
         },
         ..operation
     }
-    .at_every_trace(|_| None);
+    .at_every_trace();
     // SAFETY: this process has one thread.
     unsafe {
         match before {

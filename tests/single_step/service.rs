@@ -332,7 +332,7 @@ pub fn asking() {
         })
     };
     // Most of it is looking.
-    let by_traces = |operation: Operation<'_, World>| operation.at_every_trace(|world| Some(&world.region));
+    let by_traces = |operation: Operation<'_, World>| operation.at_every_trace();
     asked_by("ask, and wait in vain", in_vain, &by_traces);
     ask("have an answer", |world| {
         let (client, server) = own_ends(world);
@@ -392,7 +392,7 @@ pub fn joining_and_leaving() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 /// The dead had a call in hand, one half answered in parts, and one of its own under way.
@@ -437,5 +437,5 @@ pub fn sweeping() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }

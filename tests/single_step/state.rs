@@ -300,7 +300,7 @@ pub fn lending() {
             check: &|world| check_array(world, writes),
         }
         // Most of it is looking through the table.
-        .at_every_trace(|world| Some(&world.region));
+        .at_every_trace();
     };
     lend("lend, write, give back", lent, true, |array| {
         let mut lease = array.lend(4..8).unwrap();
@@ -349,7 +349,7 @@ fn sweep<W>(name: &str, prepare: &dyn Fn() -> W, region: fn(&W) -> &Region, chec
         },
         check,
     }
-    .at_every_trace(|world| Some(region(world)));
+    .at_every_trace();
 }
 
 pub fn sweeping() {

@@ -243,6 +243,6 @@ pub fn sweeping() {
             },
             check: &|world| world.check(0),
         }
-        .at_every_trace(|world| Some(&world.region));
+        .at_every_trace();
     }
 }
