@@ -31,7 +31,7 @@ fn main() -> Outcome {
     let region = Region::create().memfd("search")?;
     // Up to eight lines are under way at once; then the server waits for its client.
     let options = Lines::options().clients(1).longest_request(4000).longest_response(2000).parts(8);
-    let lines = Lines::create(&region, "lines", &options)?;
+    let lines = options.create(&region, "lines")?;
     let searcher = Worker::same_binary("searcher").region("search", &region).start()?;
 
     let client = lines.client()?;

@@ -152,7 +152,7 @@ fn service_parts() {
     let few = lines("service_parts", &["const ENOUGH", own]);
     assert_eq!(few, ["const ENOUGH: u32 = 3;"]);
     let none = example("service_parts", &["word", "/there/is/none"]);
-    assert!(!none.status.success() && String::from_utf8_lossy(&none.stderr).contains("refused"), "{none:?}");
+    assert!(!none.status.success() && String::from_utf8_lossy(&none.stderr).contains("Refused"), "{none:?}");
 }
 
 #[cfg(feature = "tokio")]

@@ -23,7 +23,7 @@ fn region() -> Region {
 }
 
 fn service(region: &Region, parts: u32) -> Count {
-    Count::create(region, "count", &Count::options().clients(2).depth(2).parts(parts)).unwrap()
+    Count::options().clients(2).depth(2).parts(parts).create(region, "count").unwrap()
 }
 
 fn ends(region: &Region, parts: u32) -> Ends {
@@ -294,10 +294,10 @@ fn how_many_parts_there_can_be_is_agreed_upon() {
     let options = Count::options().clients(2).depth(2);
     service(&region, 4);
     Count::open(&region, "count").unwrap();
-    let error = Count::open_or_create(&region, "count", &options.parts(8)).unwrap_err();
+    let error = options.parts(8).open_or_create(&region, "count").unwrap_err();
     assert!(matches!(error, ObjectError::WrongParameter { found: 4, expected: 8, .. }), "{error}");
     for parts in [0, 17] {
-        let refused = Count::create(&region, "bad", &options.parts(parts));
+        let refused = options.parts(parts).create(&region, "bad");
         assert!(matches!(refused, Err(ObjectError::InvalidSize { .. })));
     }
 }

@@ -68,23 +68,41 @@ pub struct Cell<T> {
     value: PhantomData<T>,
 }
 
-/// How a cell is to be made: see [`Cell::with_readers`].
+/// What a cell is to be, apart from its name: see [`Cell::options`].
 #[derive(Debug, Clone)]
 pub struct CellOptions<T> {
-    readers: u32,
-    value: PhantomData<T>,
+    readers: Option<u32>,
+    value: PhantomData<fn() -> T>,
 }
 
 impl<T: Payload> CellOptions<T> {
+    /// How many readers there can be at a time, 1 to 126 (default: [`DEFAULT_READERS`]). Each costs the memory of one value.
+    /// A cell that is there must have been made with as many.
+    #[must_use]
+    pub fn readers(mut self, most: u32) -> Self {
+        self.readers = Some(most);
+        self
+    }
+
     /// The cell of that name in `region`, made where there is none.
     ///
     /// # Errors
-    /// See [`ObjectError`]: one with room for another number of readers is a
+    /// See [`ObjectError`]: one with room for another number of readers than was asked for is a
     /// [`WrongCapacity`](ObjectError::WrongCapacity).
     pub fn open_or_create(&self, region: &Region, name: &str) -> Result<Cell<T>, ObjectError> {
-        let type_name = T::SCHEMA.to_string();
-        let spec = spec::<T>(name, &type_name, self.readers)?;
-        Cell::at(region, region.inner.open_or_create_object(&spec, initialise)?)
+        if self.readers.is_some() {
+            let type_name = T::SCHEMA.to_string();
+            let spec = self.spec(name, &type_name)?;
+            return Cell::at(region, region.inner.open_or_create_object(&spec, initialise)?);
+        }
+        match Cell::open(region, name) {
+            Err(ObjectError::NotFound { .. }) => {}
+            other => return other,
+        }
+        match self.create(region, name) {
+            Err(ObjectError::NameTaken { .. }) => Cell::open(region, name),
+            other => other,
+        }
     }
 
     /// A new cell; there must be none of that name.
@@ -93,8 +111,22 @@ impl<T: Payload> CellOptions<T> {
     /// See [`ObjectError`].
     pub fn create(&self, region: &Region, name: &str) -> Result<Cell<T>, ObjectError> {
         let type_name = T::SCHEMA.to_string();
-        let spec = spec::<T>(name, &type_name, self.readers)?;
+        let spec = self.spec(name, &type_name)?;
         Cell::at(region, region.inner.create_object(&spec, initialise)?)
+    }
+
+    /// The cell of that name in the user's namespace, with these options: see [`Cell::named`].
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(&self, name: &str) -> Result<Cell<T>, NamedError> {
+        let type_name = T::SCHEMA.to_string();
+        let region = region_of_its_own(&self.spec(name, &type_name)?)?;
+        Ok(self.open_or_create(&region, name)?)
+    }
+
+    fn spec<'a>(&self, name: &'a str, type_name: &'a str) -> Result<ObjectSpec<'a>, ObjectError> {
+        spec::<T>(name, type_name, self.readers.unwrap_or(DEFAULT_READERS))
     }
 }
 
@@ -105,14 +137,7 @@ impl<T: Payload> Cell<T> {
     /// # Errors
     /// See [`ObjectError`].
     pub fn open_or_create(region: &Region, name: &str) -> Result<Self, ObjectError> {
-        match Self::open(region, name) {
-            Err(ObjectError::NotFound { .. }) => {}
-            other => return other,
-        }
-        match Self::create(region, name) {
-            Err(ObjectError::NameTaken { .. }) => Self::open(region, name),
-            other => other,
-        }
+        Self::options().open_or_create(region, name)
     }
 
     /// The cell of that name in the user's namespace, in a region of its own; made with room for [`DEFAULT_READERS`] where
@@ -131,9 +156,7 @@ impl<T: Payload> Cell<T> {
     /// # Errors
     /// See [`NamedError`].
     pub fn named(name: &str) -> Result<Self, NamedError> {
-        let type_name = T::SCHEMA.to_string();
-        let region = region_of_its_own(&spec::<T>(name, &type_name, DEFAULT_READERS)?)?;
-        Ok(Self::open_or_create(&region, name)?)
+        Self::options().named(name)
     }
 
     /// A new cell with room for [`DEFAULT_READERS`]; there must be none of that name.
@@ -141,7 +164,7 @@ impl<T: Payload> Cell<T> {
     /// # Errors
     /// See [`ObjectError`].
     pub fn create(region: &Region, name: &str) -> Result<Self, ObjectError> {
-        Self::with_readers(DEFAULT_READERS).create(region, name)
+        Self::options().create(region, name)
     }
 
     /// The cell of that name, which must be there.
@@ -154,10 +177,17 @@ impl<T: Payload> Cell<T> {
         Self::at(region, region.inner.open_object(&any)?)
     }
 
-    /// Starts describing a cell with room for so many readers at a time: 1 to 126. Each costs the memory
-    /// of one value.
-    pub fn with_readers(readers: u32) -> CellOptions<T> {
-        CellOptions { readers, value: PhantomData }
+    /// Starts describing a cell that is not as by default.
+    ///
+    /// ```
+    /// use allmende::{Cell, Region};
+    /// let region = Region::create().memfd("example")?;
+    /// let cell = Cell::<f64>::options().readers(32).create(&region, "pressure")?;
+    /// assert_eq!(cell.max_readers(), 32);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn options() -> CellOptions<T> {
+        CellOptions { readers: None, value: PhantomData }
     }
 
     fn at(region: &Region, object: Object) -> Result<Self, ObjectError> {

@@ -31,7 +31,7 @@
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
 //! # runtime.block_on(async {
 //! # let region = Region::create().memfd("example")?;
-//! let squares = Service::<u64, u64>::create(&region, "squares", &Service::<u64, u64>::options().parts(4))?;
+//! let squares = Service::<u64, u64>::options().parts(4).create(&region, "squares")?;
 //! let (mut client, mut server) = (Async::new(squares.client()?)?, Async::new(squares.server()?)?);
 //! let serving = async {
 //!     let call = server.recv().await.unwrap();
@@ -70,7 +70,8 @@
 //! answers in parts) cannot.
 //!
 //! For loans, wait until the end is [`ready`](Async::ready), then use its own `try_` calls: an [`Async`] is used as
-//! the end itself.
+//! the end itself. (A topic's publisher, which may have to wait for a block and then for room, has
+//! [claims that can be awaited](crate::topic::AsyncClaim).)
 //!
 //! A process can have 127 such ends. What it costs is what a [`Pollable`] costs; who looks for the least
 //! latency waits in a thread of its own.
@@ -240,6 +241,7 @@ mod service;
 not_yet! {
     TryPopError, Self::Empty,
     topic::error::TryReceiveError, Self::Empty,
+    topic::error::TryLoanError, Self::NoBlock,
     TrySendError, Self::Push(TryPushError::Full(())),
     cell::WaitError, Self::TimedOut,
 }
@@ -247,6 +249,12 @@ not_yet! {
 impl<T> NotYet for TryPushError<T> {
     fn is_not_yet(&self) -> bool {
         matches!(self, Self::Full(_))
+    }
+}
+
+impl<T> NotYet for topic::error::TryPublishError<T> {
+    fn is_not_yet(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Loan(topic::error::TryLoanError::NoBlock, _))
     }
 }
 

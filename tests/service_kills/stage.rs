@@ -64,9 +64,9 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(options: ServiceOptions) -> Self {
+    pub fn new(options: ServiceOptions<Message, Message>) -> Self {
         let region = Region::create().size(1 << 20).participants(8).memfd("storm").unwrap();
-        let service = Numbers::create(&region, "service", &options).unwrap();
+        let service = options.create(&region, "service").unwrap();
         Self { region, journal: Journal::new(), service, random: Random::new() }
     }
 
@@ -147,12 +147,12 @@ impl Stage {
 
 pub const CLIENTS: u32 = 4;
 
-pub fn options() -> ServiceOptions {
+pub fn options() -> ServiceOptions<Message, Message> {
     Numbers::options().clients(CLIENTS).depth(2)
 }
 
 /// The same, where the calls of a dead server go to another.
-pub fn retry() -> ServiceOptions {
+pub fn retry() -> ServiceOptions<Message, Message> {
     options().on_server_death(OnServerDeath::Retry { max_attempts: 31 })
 }
 

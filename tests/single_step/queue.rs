@@ -8,10 +8,9 @@ use allmende::channel::queue::{Consumer, Producer, Queue, QueueOptions};
 use allmende::layout::queue::{CONSUMERS_EVENT, PRODUCERS_EVENT, TAIL};
 use allmende::ring::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 
-use super::common::{self, Journal};
-use super::{
-    Message, Operation, alone, attach_above_the_dead, message, number_of, put_to_sleep, small_region,
-};
+use crate::common::{self, Journal};
+use crate::harness::Operation;
+use crate::world::{Message, alone, attach_above_the_dead, message, number_of, put_to_sleep, small_region};
 
 const CAPACITY: usize = 4;
 /// A lap, in messages.
@@ -34,14 +33,14 @@ struct World {
 const DONE: usize = 0;
 const COPIED: usize = 16;
 
-fn options() -> QueueOptions {
+fn options() -> QueueOptions<Message> {
     Queue::<Message>::options().producers(2).consumers(2)
 }
 
 /// A queue through which `before` messages went, each followed by a claim that was given up; `waiting` wait.
 fn world(before: u64, waiting: u64) -> World {
     let region = small_region();
-    let queue = options().create::<Message>(&region, "queue", CAPACITY).unwrap();
+    let queue = options().create(&region, "queue", CAPACITY).unwrap();
     let (producer, consumer) = (queue.producer().unwrap(), queue.consumer().unwrap());
     for number in 0..before {
         producer.push(message(number)).unwrap();
@@ -346,7 +345,7 @@ pub fn closing() {
             }
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 /// Who joins and leaves is killed: the places come back, and those who stay learn of it.
@@ -370,7 +369,7 @@ pub fn joining_and_leaving() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 /// Who sweeps what another has left is killed: the next one sweeps, and all is counted once.
@@ -408,5 +407,5 @@ pub fn sweeping() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }

@@ -10,8 +10,9 @@ use allmende::channel::service::{
 use allmende::layout::service::{Geometry, LANE_EVENT, SERVERS_EVENT};
 use allmende::ring::error::RoleError;
 
-use super::common;
-use super::{Message, Operation, alone, attach_above_the_dead, message, number_of, put_to_sleep};
+use crate::common;
+use crate::harness::Operation;
+use crate::world::{Message, alone, attach_above_the_dead, message, number_of, put_to_sleep};
 
 type Numbers = Service<Message, Message>;
 type Asking = Client<Message, Message>;
@@ -42,7 +43,7 @@ fn world(attempts: u32) -> World {
         max_attempts => OnServerDeath::Retry { max_attempts },
     };
     let options = Numbers::options().clients(2).depth(DEPTH).parts(ROOM as u32).on_server_death(on_death);
-    let service = Numbers::create(&region, "numbers", &options).unwrap();
+    let service = options.create(&region, "numbers").unwrap();
     let leaked = NonNull::from(Box::leak(Box::new(service.client().unwrap())));
     // SAFETY: it lives until `whole_again` frees it.
     let client = unsafe { leaked.as_ref() };
@@ -345,7 +346,7 @@ pub fn asking() {
         })
     };
     // Most of it is looking.
-    let by_traces = |operation: Operation<'_, World>| operation.at_every_trace(|world| Some(&world.region));
+    let by_traces = |operation: Operation<'_, World>| operation.at_every_trace();
     asked_by("ask, and wait in vain", Some(2), in_vain, &by_traces);
     ask("have an answer", Some(3), |world| {
         let (client, server) = own_ends(world);
@@ -405,7 +406,7 @@ pub fn joining_and_leaving() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 /// The dead had a call in hand, one half answered in parts, and one of its own under way.
@@ -450,5 +451,5 @@ pub fn sweeping() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }

@@ -17,19 +17,15 @@ type Squares = Service<u64, u64>;
 
 const SHORT: Duration = Duration::from_millis(20);
 
-fn squares(options: &ServiceOptions) -> Squares {
-    Squares::create(&Region::create().memfd("service").unwrap(), "squares", options).unwrap()
-}
-
-fn options() -> ServiceOptions {
-    Squares::options()
+fn squares(options: ServiceOptions<u64, u64>) -> Squares {
+    options.create(&Region::create().memfd("service").unwrap(), "squares").unwrap()
 }
 
 /// One asks, the other answers: each waits for the other again and again. Of a type, and of bytes.
 pub fn calls_and_answers() {
     let calls = count(300, 20_000);
     run(async {
-        let service = squares(&options());
+        let service = squares(Squares::options());
         let mut client = Async::new(service.client().unwrap()).unwrap();
         let mut server = Async::new(service.server().unwrap()).unwrap();
         let asking = async move {
@@ -55,7 +51,7 @@ pub fn calls_and_answers() {
         tokio::join!(asking, answering);
 
         let region = Region::create().memfd("bytes").unwrap();
-        let both = Service::<Bytes, Bytes>::create(&region, "both", &options()).unwrap();
+        let both = Service::<Bytes, Bytes>::create(&region, "both").unwrap();
         let mut client = Async::new(both.client().unwrap()).unwrap();
         let mut server = Async::new(both.server().unwrap()).unwrap();
         let asking = async {
@@ -75,7 +71,7 @@ pub fn calls_and_answers() {
         };
         tokio::join!(asking, answering);
 
-        let long = Service::<u64, Bytes>::create(&region, "long", &options()).unwrap();
+        let long = Service::<u64, Bytes>::create(&region, "long").unwrap();
         let mut client = Async::new(long.client().unwrap()).unwrap();
         let server = long.server().unwrap();
         let answering = async {
@@ -90,7 +86,7 @@ pub fn calls_and_answers() {
 /// Room for two parts: both sides wait. Several answers of one client at once.
 pub fn answers_in_parts() {
     run(async {
-        let service = squares(&options().parts(2));
+        let service = squares(Squares::options().parts(2));
         let client = service.client().unwrap();
         let mut servers = [(); 2].map(|()| Async::new(service.server().unwrap()).unwrap());
         let ask = |number| {
@@ -148,7 +144,7 @@ pub fn answers_in_parts() {
 /// Whoever drops the future of a call gives it up: nobody takes it, or its server can see it.
 pub fn a_dropped_call_is_given_up() {
     run(async {
-        let service = squares(&options().depth(2));
+        let service = squares(Squares::options().depth(2));
         let mut client = Async::new(service.client().unwrap()).unwrap();
         let server = service.server().unwrap();
         assert!(timeout(SHORT, client.call(&1)).await.is_err());
@@ -186,7 +182,7 @@ pub fn a_dropped_call_is_given_up() {
 /// All calls were given up and are in the server's hands: the next one waits until one comes back.
 pub fn a_client_waits_until_a_call_is_free() {
     run(async {
-        let service = squares(&options().depth(1));
+        let service = squares(Squares::options().depth(1));
         let mut client = Async::new(service.client().unwrap()).unwrap();
         let server = service.server().unwrap();
         let held = {
@@ -215,7 +211,7 @@ pub fn futures_go_to_other_threads() {
         it
     }
     run(async {
-        let service = squares(&options());
+        let service = squares(Squares::options());
         let mut client = Async::new(service.client().unwrap()).unwrap();
         let mut server = Async::new(service.server().unwrap()).unwrap();
         let serving = sent(async {
@@ -242,7 +238,7 @@ pub fn idle_server() {
 pub fn a_server_that_dies_is_told() {
     for _ in 0..count(3, 100) {
         let region = Region::create().memfd("deaths").unwrap();
-        let service = Squares::create(&region, "squares", &options()).unwrap();
+        let service = Squares::create(&region, "squares").unwrap();
         let journal = Journal::new();
         let victim = Process::start("idle_server", &[], &[region.descriptor(), journal.as_fd()]);
         until("the server is there", || journal.get(0) == 1);
@@ -276,7 +272,7 @@ pub fn idle_client() {
 pub fn a_client_that_dies_is_told() {
     for _ in 0..count(3, 100) {
         let region = Region::create().memfd("deaths").unwrap();
-        let service = Squares::create(&region, "squares", &options()).unwrap();
+        let service = Squares::create(&region, "squares").unwrap();
         let journal = Journal::new();
         let victim = Process::start("idle_client", &[], &[region.descriptor(), journal.as_fd()]);
         until("the client has asked", || journal.get(0) == 1);

@@ -58,7 +58,9 @@ use crate::layout::array::{
 use crate::layout::counters::Counter;
 use crate::layout::owner::{self, Owner};
 use crate::payload::{Payload, Schema};
-use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec, Parameter};
+use crate::region::{
+    AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec, Parameter, region_of_its_own,
+};
 use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::leases::{Access, Lease, Leases, Lent, NotLent};
 use crate::sync::robust_lock::{Patience, RobustLock};
@@ -86,12 +88,12 @@ unsafe impl<T: Payload> Send for Array<T> {}
 // SAFETY: as above.
 unsafe impl<T: Payload> Sync for Array<T> {}
 
-/// How an array is to be made: see [`Array::options`].
+/// What an array is to be, apart from its name and shape: see [`Array::options`].
 #[derive(Debug, Clone)]
 pub struct ArrayOptions<T> {
     order: Order,
     leases: Option<u32>,
-    element: PhantomData<T>,
+    element: PhantomData<fn() -> T>,
 }
 
 impl<T: Payload> ArrayOptions<T> {
@@ -142,6 +144,18 @@ impl<T: Payload> ArrayOptions<T> {
         Array::at(region, region.inner.create_object(&spec, made)?)
     }
 
+    /// The array of that name in the user's namespace, with these options: see [`Array::named`].
+    ///
+    /// # Errors
+    /// See [`ArrayError`].
+    pub fn named(&self, name: &str, shape: &[usize]) -> Result<Array<T>, ArrayError> {
+        let type_name = T::SCHEMA.to_string();
+        let leases = self.leases.unwrap_or(DEFAULT_LEASES);
+        let spec = spec::<T>(name, &type_name, &self.shape(shape)?, leases).map_err(ArrayError::from)?;
+        let region = region_of_its_own(&spec)?;
+        self.open_or_create(&region, name, shape)
+    }
+
     fn open(&self, region: &Region, name: &str, shape: &[usize]) -> Result<Array<T>, ArrayError> {
         let expected = self.shape(shape)?;
         let array = Array::<T>::open(region, name)?;
@@ -171,6 +185,25 @@ impl<T: Payload> Array<T> {
     /// See [`ArrayError`].
     pub fn open_or_create(region: &Region, name: &str, shape: &[usize]) -> Result<Self, ArrayError> {
         Self::options().open_or_create(region, name, shape)
+    }
+
+    /// The array of that name in the user's namespace, in a region of its own; made (zero everywhere, in C order) where
+    /// there is none. Whoever of this user asks for the same name gets the same array.
+    ///
+    /// ```
+    /// use allmende::Array;
+    /// # let name = format!("doc-array-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let field = Array::<f64>::named(name, &[100, 50])?;
+    /// field.lend(..)?[7] = 1.5;
+    /// assert_eq!(Array::<f64>::named(name, &[100, 50])?.get(&[0, 7])?, 1.5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ArrayError`].
+    pub fn named(name: &str, shape: &[usize]) -> Result<Self, ArrayError> {
+        Self::options().named(name, shape)
     }
 
     /// A new array, zero everywhere, in C order; there must be none of that name.
@@ -204,7 +237,15 @@ impl<T: Payload> Array<T> {
         }
     }
 
-    /// Starts describing an array that is not made as usual.
+    /// Starts describing an array that is not as by default.
+    ///
+    /// ```
+    /// use allmende::{Array, Region, channel::array::Order};
+    /// let region = Region::create().memfd("example")?;
+    /// let field = Array::<f64>::options().order(Order::Fortran).create(&region, "field", &[30, 20])?;
+    /// assert_eq!(field.order(), Order::Fortran);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn options() -> ArrayOptions<T> {
         ArrayOptions { order: Order::default(), leases: None, element: PhantomData }
     }

@@ -3,7 +3,7 @@
 //! ```
 //! use allmende::{Region, channel::service::Service};
 //! let region = Region::create().memfd("example")?;
-//! let squares = Service::<u64, u64>::open_or_create(&region, "squares", &Service::<u64, u64>::options())?;
+//! let squares = Service::<u64, u64>::open_or_create(&region, "squares")?;
 //! let server = squares.server()?;
 //! let worker = std::thread::spawn(move || {
 //!     while let Ok(call) = server.receive() {
@@ -24,7 +24,7 @@
 //! use allmende::{Region, channel::service::{Bytes, Service}};
 //! # let region = Region::create().memfd("example")?;
 //! let options = Service::<Bytes, Bytes>::options().longest_request(100).longest_response(10_000);
-//! let shouts = Service::<Bytes, Bytes>::create(&region, "shouts", &options)?;
+//! let shouts = options.create(&region, "shouts")?;
 //! # let server = shouts.server()?;
 //! let worker = std::thread::spawn(move || {
 //!     let call = server.receive().unwrap();
@@ -42,8 +42,7 @@
 //! ```
 //! # use allmende::{Region, channel::service::Service};
 //! # let region = Region::create().memfd("example")?;
-//! let options = Service::<u64, u64>::options().parts(8);
-//! let numbers = Service::<u64, u64>::create(&region, "numbers", &options)?;
+//! let numbers = Service::<u64, u64>::options().parts(8).create(&region, "numbers")?;
 //! # let server = numbers.server()?;
 //! let worker = std::thread::spawn(move || {
 //!     let call = server.receive().unwrap();
@@ -117,16 +116,13 @@ pub(crate) use sweep::sweep;
 
 use crate::Region;
 use crate::layout::service::Geometry;
-use crate::region::{
-    AccessError, Inner, NamedError, Object, ObjectError, ObjectSpec, Parameter, region_of_its_own,
-};
+use crate::region::{AccessError, Inner, NamedError, Object, ObjectError, ObjectSpec, Parameter};
 use crate::ring::counters::Counts;
 use crate::ring::error::RoleError;
 use counts::{census, counts};
 use end::{End, Side};
 use lanes::{Lanes, Sizes};
 use options::type_name;
-use sweep::initialise;
 
 /// A service with requests of type `Q` and responses of type `R` in a region; become a
 /// [client](Self::client) or a [server](Self::server) to use it.
@@ -137,60 +133,56 @@ pub struct Service<Q, R> {
 }
 
 impl<Q: Body, R: Body> Service<Q, R> {
-    /// Starts describing a service.
-    pub fn options() -> ServiceOptions {
-        ServiceOptions::default()
+    /// Starts describing a service that is not as by default.
+    ///
+    /// ```
+    /// use allmende::{Region, Service, channel::service::OnServerDeath};
+    /// let region = Region::create().memfd("example")?;
+    /// let retried = Service::<u64, u64>::options()
+    ///     .on_server_death(OnServerDeath::Retry { max_attempts: 3 })
+    ///     .create(&region, "sums")?;
+    /// assert_eq!(retried.on_server_death(), OnServerDeath::Retry { max_attempts: 3 });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn options() -> ServiceOptions<Q, R> {
+        ServiceOptions::new()
     }
 
-    /// The service of that name in `region`, made where there is none; one that is there must have been made with
-    /// the same options.
+    /// The service of that name in `region`, made where there is none.
     ///
     /// # Errors
     /// See [`ObjectError`].
-    pub fn open_or_create(
-        region: &Region,
-        name: &str,
-        options: &ServiceOptions,
-    ) -> Result<Self, ObjectError> {
-        let type_name = type_name::<Q, R>();
-        let spec = options.spec::<Q, R>(name, &type_name)?;
-        let this = Self::at(region, region.inner.open_or_create_object(&spec, initialise)?)?;
-        this.agrees_on_responses(name, &spec)?;
-        Ok(this)
+    pub fn open_or_create(region: &Region, name: &str) -> Result<Self, ObjectError> {
+        Self::options().open_or_create(region, name)
     }
 
-    /// The service of that name in the user's namespace, in a region of its own; made with these options where there is
-    /// none. Whoever of this user asks for the same name gets the same service.
+    /// The service of that name in the user's namespace, in a region of its own; made where there is none. Whoever of
+    /// this user asks for the same name gets the same service.
     ///
     /// ```
     /// use allmende::Service;
     /// # let name = format!("doc-service-{}", std::process::id());
     /// # let name = name.as_str();
-    /// let options = Service::<u64, u64>::options();
-    /// let server = Service::<u64, u64>::named(name, &options)?.server()?;
+    /// let server = Service::<u64, u64>::named(name)?.server()?;
     /// # let done =
     /// std::thread::spawn(move || server.receive().unwrap().reply(42));
-    /// assert_eq!(Service::<u64, u64>::named(name, &options)?.client()?.call(&6)?, 42);
+    /// assert_eq!(Service::<u64, u64>::named(name)?.client()?.call(&6)?, 42);
     /// # done.join().unwrap();
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     /// See [`NamedError`].
-    pub fn named(name: &str, options: &ServiceOptions) -> Result<Self, NamedError> {
-        let type_name = type_name::<Q, R>();
-        let region = region_of_its_own(&options.spec::<Q, R>(name, &type_name)?)?;
-        Ok(Self::open_or_create(&region, name, options)?)
+    pub fn named(name: &str) -> Result<Self, NamedError> {
+        Self::options().named(name)
     }
 
     /// A new service; there must be none of that name.
     ///
     /// # Errors
     /// See [`ObjectError`].
-    pub fn create(region: &Region, name: &str, options: &ServiceOptions) -> Result<Self, ObjectError> {
-        let type_name = type_name::<Q, R>();
-        let spec = options.spec::<Q, R>(name, &type_name)?;
-        Self::at(region, region.inner.create_object(&spec, initialise)?)
+    pub fn create(region: &Region, name: &str) -> Result<Self, ObjectError> {
+        Self::options().create(region, name)
     }
 
     /// The service of that name, which must be there, whatever its options.
@@ -199,7 +191,7 @@ impl<Q: Body, R: Body> Service<Q, R> {
     /// See [`ObjectError`].
     pub fn open(region: &Region, name: &str) -> Result<Self, ObjectError> {
         let type_name = type_name::<Q, R>();
-        let any = ObjectSpec { item_count: 0, ..Self::options().spec::<Q, R>(name, &type_name)? };
+        let any = ObjectSpec { item_count: 0, ..Self::options().spec(name, &type_name)? };
         Self::at(region, region.inner.open_object(&any)?)
     }
 

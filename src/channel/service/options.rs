@@ -1,12 +1,17 @@
 //! What a service is to be.
 
+use std::marker::PhantomData;
+
+use super::Service;
 use super::body::{Body, LENGTH, Shape};
+use super::sweep::initialise;
+use crate::Region;
 use crate::layout::round_up;
 use crate::layout::service::{
     Geometry, MAX_ALIGN, MAX_ATTEMPTS, MAX_CLIENTS, MAX_DEPTH, MAX_PARTS, request_half, response_half,
     response_offset,
 };
-use crate::region::{ObjectError, ObjectKind, ObjectSpec, Parameter};
+use crate::region::{NamedError, ObjectError, ObjectKind, ObjectSpec, Parameter, region_of_its_own};
 
 /// What becomes of the calls that a server has in hand when it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,19 +27,20 @@ pub enum OnServerDeath {
     },
 }
 
-/// What a service is to be, apart from its types and its name.
+/// What a service is to be, apart from its name: see [`Service::options`].
 #[derive(Debug, Clone, Copy)]
-pub struct ServiceOptions {
+pub struct ServiceOptions<Q, R> {
     clients: u32,
     depth: u32,
     parts: u32,
     longest_request: usize,
     longest_response: usize,
     on_server_death: OnServerDeath,
+    bodies: PhantomData<fn(Q) -> R>,
 }
 
-impl Default for ServiceOptions {
-    fn default() -> Self {
+impl<Q: Body, R: Body> ServiceOptions<Q, R> {
+    pub(super) fn new() -> Self {
         Self {
             clients: 16,
             depth: 4,
@@ -42,11 +48,10 @@ impl Default for ServiceOptions {
             longest_request: 1000,
             longest_response: 1000,
             on_server_death: OnServerDeath::default(),
+            bodies: PhantomData,
         }
     }
-}
 
-impl ServiceOptions {
     /// How many clients there can be at a time (default: 16, at most 64). Of servers there can be 64.
     #[must_use]
     pub fn clients(mut self, most: u32) -> Self {
@@ -62,14 +67,14 @@ impl ServiceOptions {
     }
 
     /// How many parts of an answer can be under way at a time (default: 1, at most 16): each call has room for so many
-    /// responses. A service that [streams](Call::stream) much is quicker with 8 or 16.
+    /// responses. A service that [streams](super::Call::stream) much is quicker with 8 or 16.
     #[must_use]
     pub fn parts(mut self, most: u32) -> Self {
         self.parts = most;
         self
     }
 
-    /// How many bytes a request can have if requests are [`Bytes`] (default: 1000); rounded up so that nothing is left of
+    /// How many bytes a request can have if requests are [`Bytes`](super::Bytes) (default: 1000); rounded up so that nothing is left of
     /// its cache lines.
     #[must_use]
     pub fn longest_request(mut self, bytes: usize) -> Self {
@@ -91,11 +96,40 @@ impl ServiceOptions {
         self
     }
 
-    pub(super) fn spec<'a, Q: Body, R: Body>(
-        &self,
-        name: &'a str,
-        type_name: &'a str,
-    ) -> Result<ObjectSpec<'a>, ObjectError> {
+    /// The service of that name in `region`, made where there is none; one that is there must have been made with
+    /// these options.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn open_or_create(&self, region: &Region, name: &str) -> Result<Service<Q, R>, ObjectError> {
+        let type_name = type_name::<Q, R>();
+        let spec = self.spec(name, &type_name)?;
+        let service = Service::at(region, region.inner.open_or_create_object(&spec, initialise)?)?;
+        service.agrees_on_responses(name, &spec)?;
+        Ok(service)
+    }
+
+    /// A new service; there must be none of that name.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn create(&self, region: &Region, name: &str) -> Result<Service<Q, R>, ObjectError> {
+        let type_name = type_name::<Q, R>();
+        let spec = self.spec(name, &type_name)?;
+        Service::at(region, region.inner.create_object(&spec, initialise)?)
+    }
+
+    /// The service of that name in the user's namespace, with these options: see [`Service::named`].
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(&self, name: &str) -> Result<Service<Q, R>, NamedError> {
+        let type_name = type_name::<Q, R>();
+        let region = region_of_its_own(&self.spec(name, &type_name)?)?;
+        Ok(self.open_or_create(&region, name)?)
+    }
+
+    pub(super) fn spec<'a>(&self, name: &'a str, type_name: &'a str) -> Result<ObjectSpec<'a>, ObjectError> {
         let size = Q::SIZE.unwrap_or(0) + R::SIZE.unwrap_or(0);
         let invalid = |count: u32, problem| ObjectError::InvalidSize { count: count.into(), size, problem };
         if Q::ALIGN > MAX_ALIGN || R::ALIGN > MAX_ALIGN {
