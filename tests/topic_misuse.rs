@@ -57,12 +57,12 @@ fn what_differs_is_named() {
         ObjectError::WrongParameter { what: "inline bytes", found: 8, expected: 0, .. }
     );
     refused!(
-        again(&options.clone().loans(1).blocks(25)),
+        again(&options.clone().loans(1).blocks(29)),
         ObjectError::WrongParameter { what: "loans a subscriber", .. }
     );
     refused!(
         again(&options.clone().blocks(50)),
-        ObjectError::WrongParameter { what: "blocks of a size", found: 25, expected: 50, .. }
+        ObjectError::WrongParameter { what: "blocks of a size", found: 29, expected: 50, .. }
     );
     refused!(
         again(&options.clone().at_first(5)),

@@ -182,7 +182,8 @@ pub(crate) struct Topics {
 
 impl Topics {
     pub(crate) fn new(region: &Region, first: bool) -> Result<Self> {
-        let few = Options::new(TRIP_DEPTH).subscribers(1).loans(2).blocks(6);
+        // Thirteen blocks each way.
+        let few = Options::new(TRIP_DEPTH).subscribers(1).publishers(1).loans(2);
         Ok(Self {
             short: Pair::new(region, "short", &Options::new(TRIP_DEPTH), first)?,
             block: Pair::new(region, "block", &Options::new(TRIP_DEPTH).inline(0), first)?,

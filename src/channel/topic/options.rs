@@ -1,6 +1,6 @@
 //! How a topic is made.
 
-use super::mapped::Class;
+use super::mapped::{Class, enough_blocks};
 use crate::layout::topic::{MAX_CLASSES, MAX_DEPTH, MAX_INLINE, MAX_PUBLISHERS, MAX_SUBSCRIBERS, MIN_DEPTH};
 
 /// How a topic is to be made; all who open it by [`open_or_create_with`](super::Topic::open_or_create_with) must
@@ -80,9 +80,11 @@ impl Options {
 
     /// How many blocks there can be of a typed topic's size, and of each of the default sizes of a topic of bytes.
     ///
-    /// The default, `max(depth, history) + subscribers × loans + publishers + 1`, is what it takes for no publisher
+    /// The default, `max(depth, history) + subscribers × loans + 2 × publishers + 1`, is what it takes for no publisher
     /// ever to lack one as long as all subscribers are lossless or overwriting, and publishers hold one loan each. A
-    /// subscriber that drops the newest may keep `depth` blocks more from being free.
+    /// subscriber that drops the newest may keep `depth` blocks more from being free. With as many as that (of a size),
+    /// each publisher claims the block for its next message behind the one before, while nobody waits for it; with
+    /// fewer, when it is asked for one.
     #[must_use]
     pub fn blocks(mut self, most: u32) -> Self {
         self.blocks = Some(most);
@@ -147,10 +149,8 @@ impl Options {
             (Some(bytes), Content::Bytes) => bytes,
             (None, Content::Bytes) => 104,
         };
-        let needed = depth.max(history)
-            + u64::from(self.subscribers) * u64::from(self.loans)
-            + u64::from(self.publishers)
-            + 1;
+        let (subscribers, publishers) = (self.subscribers.into(), self.publishers.into());
+        let needed = enough_blocks(depth, history, subscribers, self.loans.into(), publishers);
         let blocks = self.blocks.unwrap_or(u32::try_from(needed).unwrap_or(u32::MAX));
         let sizes = match of {
             Content::Typed { .. } if !self.classes.is_empty() => {
