@@ -1,6 +1,6 @@
 //! A second copy of the library, as a plug-in brings one into a process that has its own.
 //!
-//! Built as a shared object. `tests/identity.rs` loads it, lets it come and go, and checks that the
+//! Built as a shared object. `tests/identity` loads it, lets it come and go, and checks that the
 //! first copy is none the worse.
 
 // A fixture of the tests.

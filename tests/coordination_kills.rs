@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             ("notifiers_of_a_condition", notifiers_of_a_condition),
             ("parties_of_a_barrier", parties_of_a_barrier),
             ("doers_of_what_is_done_once", doers_of_what_is_done_once),
+            ("waiters_of_an_event", waiters_of_an_event),
             ("waiters_for_an_event_that_resets_itself", waiters_for_an_event_that_resets_itself),
             ("a_forked_child_has_no_part_in_it", a_forked_child_has_no_part_in_it),
         ],
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             ("party", party),
             ("witness", witness),
             ("doer", doer),
+            ("event_waiter", event_waiter),
             ("passer", passer),
         ],
     )
@@ -380,6 +382,46 @@ fn doers_of_what_is_done_once() {
 // ---------------------------------------------------------------------------------------------
 // Events
 // ---------------------------------------------------------------------------------------------
+
+/// Waits for one event and answers by another, for ever.
+fn event_waiter() {
+    let (region, journal) = attached();
+    let (ping, pong) = (Event::open(&region, "ping").unwrap(), Event::open(&region, "pong").unwrap());
+    journal.set(READY, 1);
+    loop {
+        ping.wait().unwrap();
+        ping.reset().unwrap();
+        pong.set().unwrap();
+    }
+}
+
+/// A waiter that dies costs the setter nothing, and the other waiters nothing.
+fn waiters_of_an_event() {
+    let (region, journal) = (region(), Journal::new());
+    let ping = Event::open_or_create(&region, "ping").unwrap();
+    let pong = Event::open_or_create(&region, "pong").unwrap();
+    let mut random = Random::new();
+    for round in 0..kills() {
+        let victim = start("event_waiter", &region, &journal);
+        wait_a_random_moment(&mut random);
+        if random.below(2) == 0 {
+            ping.set().unwrap();
+            wait_a_random_moment(&mut random);
+        }
+        victim.kill();
+        ping.set().unwrap();
+        ping.reset().unwrap();
+        pong.reset().unwrap();
+        let heir = start("event_waiter", &region, &journal);
+        ping.set().unwrap();
+        assert!(pong.wait_timeout(FOREVER).unwrap(), "round {round}: nobody answers");
+        heir.kill();
+        ping.reset().unwrap();
+        pong.reset().unwrap();
+    }
+    back_to_one_participant(&region);
+    say(&format!("  {} kills of a waiter", 2 * kills()));
+}
 
 /// How often the survivor has gone on; the victims have a word of their own.
 const PASSED: usize = 8;

@@ -18,7 +18,7 @@ use allmende::region::Liveness;
 use allmende::ring::bytes::TrySendError;
 use allmende::ring::error::{PopError, TryPushError};
 use allmende::{Region, Wait};
-use common::{FOREVER, Journal, Process, Random, count, linger, mix, say, until};
+use common::{FOREVER, Journal, Process, Random, count, dwell, mix, say, until, wait_a_random_moment};
 
 fn main() -> ExitCode {
     common::main(
@@ -56,11 +56,6 @@ const READY: usize = 0;
 const SENT: usize = 1;
 /// What the consumers were seen to have received of each lane.
 const RECEIVED: usize = 8;
-
-fn wait_a_random_moment(random: &mut Random) {
-    let magnitude = 10 + random.below(11);
-    linger(Duration::from_nanos(random.below(1 << magnitude)));
-}
 
 fn strategy(number: u64) -> Wait {
     if number.is_multiple_of(2) { Wait::Park } else { Wait::Yield }
@@ -207,6 +202,7 @@ fn consumer() {
     let seed: u64 = common::argument(0).parse().unwrap();
     let mut consumer = Lanes::open(&region, "l").unwrap().consumer().unwrap().wait_strategy(strategy(seed));
     journal.set(READY, 1);
+    let mut random = Random(seed);
     loop {
         let loan = consumer.receive().unwrap();
         let word = RECEIVED + loan.lane();
@@ -214,6 +210,10 @@ fn consumer() {
         let again = number == before && loan.seen_before();
         assert!(again || number == before + 1, "{number} after {before}, flagged: {}", loan.seen_before());
         journal.set(word, number);
+        if random.below(2) == 0 {
+            dwell(&mut random);
+        }
+        drop(loan);
     }
 }
 

@@ -2,7 +2,7 @@
 //! of everything that both ends can do, leaving and dying included.
 //!
 //! A death is played here: a loan that is forgotten and a role that is given up leave in the region
-//! what a kill between "lent out" and "released" leaves. Real kills are in `kill_storm`.
+//! what a kill between "lent out" and "released" leaves. Real kills are in `ring_kills`.
 
 // Tests may be blunt.
 #![allow(clippy::pedantic)]

@@ -4,6 +4,8 @@
 #![allow(clippy::pedantic)]
 
 mod common;
+#[path = "tokio/service.rs"]
+mod service;
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -26,8 +28,20 @@ fn main() -> ExitCode {
             ("one_that_never_waits_lets_others_run", one_that_never_waits_lets_others_run),
             ("one_who_dies_ends_the_waiting", one_who_dies_ends_the_waiting),
             ("a_sender_learns_that_its_receiver_died", a_sender_learns_that_its_receiver_died),
+            ("calls_and_answers", service::calls_and_answers),
+            ("answers_in_parts", service::answers_in_parts),
+            ("a_dropped_call_is_given_up", service::a_dropped_call_is_given_up),
+            ("a_client_waits_until_a_call_is_free", service::a_client_waits_until_a_call_is_free),
+            ("futures_of_a_service_go_to_other_threads", service::futures_go_to_other_threads),
+            ("a_server_that_dies_is_told", service::a_server_that_dies_is_told),
+            ("a_client_that_dies_is_told", service::a_client_that_dies_is_told),
         ],
-        &[("sender", sender), ("receiver", receiver)],
+        &[
+            ("sender", sender),
+            ("receiver", receiver),
+            ("idle_server", service::idle_server),
+            ("idle_client", service::idle_client),
+        ],
     )
 }
 
@@ -122,7 +136,7 @@ fn every_kind_of_end() {
         let lanes = Lanes::create(&region, "lanes", 2, 2048).unwrap();
         through!(lanes.producer(), lanes.consumer(), long.iter().map(|message| &message[..]));
 
-        let topic = Topic::<u64>::create(&region, "topic", &allmende::topic::Options::new(8)).unwrap();
+        let topic = Topic::<u64>::create(&region, "topic", 8).unwrap();
         let mut subscriber = Async::new(topic.subscriber().unwrap()).unwrap();
         let cell = allmende::Cell::<u64>::create(&region, "cell").unwrap();
         let mut reader = Async::new(cell.reader().unwrap()).unwrap();
@@ -149,11 +163,11 @@ fn every_kind_of_end() {
 /// Room for two and blocks for two: the publishers wait for either, the subscribers for messages.
 fn topics_wait_at_both_ends() {
     run(async {
-        use allmende::topic::{ByteTopic, Options};
+        use allmende::topic::ByteTopic;
         let region = Region::create().size(1 << 20).memfd("topics").unwrap();
-        let shorts = Topic::<u64>::create(&region, "short", &Options::new(2)).unwrap();
-        let blocks = Topic::<[u64; 40]>::create(&region, "blocks", &Options::new(8).blocks(2)).unwrap();
-        let texts = ByteTopic::create(&region, "texts", &Options::new(2).class(400, 3)).unwrap();
+        let shorts = Topic::<u64>::create(&region, "short", 2).unwrap();
+        let blocks = Topic::<[u64; 40]>::options().blocks(2).create(&region, "blocks", 8).unwrap();
+        let texts = ByteTopic::options().class(400, 3).create(&region, "texts", 2).unwrap();
         let mut short_in = Async::new(shorts.publisher().unwrap()).unwrap();
         let mut short_out = Async::new(shorts.subscriber().unwrap()).unwrap();
         let mut block_in = Async::new(blocks.publisher().unwrap()).unwrap();
@@ -201,8 +215,8 @@ fn topics_wait_at_both_ends() {
 fn a_claim_that_is_dropped_is_given_up() {
     run(async {
         let region = Region::create().size(1 << 20).memfd("given up").unwrap();
-        let options = allmende::topic::Options::new(2).blocks(4);
-        let topic = Topic::<[u64; 40]>::create(&region, "topic", &options).unwrap();
+        let options = Topic::<[u64; 40]>::options().blocks(4);
+        let topic = options.create(&region, "topic", 2).unwrap();
         let mut publisher = Async::new(topic.publisher().unwrap()).unwrap();
         let mut subscriber = Async::new(topic.subscriber().unwrap()).unwrap();
         publisher.send([0; 40]).await.unwrap();

@@ -17,7 +17,7 @@ use allmende::Region;
 use allmende::inspect::{ObjectState, SharedState, state};
 use allmende::region::Liveness;
 use allmende::topic::error::{PublishError, ReceiveError, TryPublishError, TryReceiveError};
-use allmende::topic::{BytePublisher, ByteSubscriber, ByteTopic, Options, Policy};
+use allmende::topic::{BytePublisher, ByteSubscriber, ByteTopic, Policy};
 use common::{Journal, Process, Random, count, linger, mix, say, until};
 
 fn main() -> ExitCode {
@@ -69,13 +69,10 @@ fn whole(bytes: &[u8]) -> (u64, u64) {
     (word(0), word(8))
 }
 
-fn options() -> Options {
-    Options::new(8).subscribers(6).publishers(4).history(4).loans(3).class(300, 40).class(1000, 40)
-}
-
 fn new_topic() -> (Region, ByteTopic) {
     let region = Region::create().size(1 << 19).participants(16).memfd("storm").unwrap();
-    let topic = ByteTopic::create(&region, "topic", &options()).unwrap();
+    let options = ByteTopic::options().subscribers(6).publishers(4).history(4).loans(3);
+    let topic = options.class(300, 40).class(1000, 40).create(&region, "topic", 8).unwrap();
     (region, topic)
 }
 

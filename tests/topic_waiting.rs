@@ -13,7 +13,7 @@ use allmende::os::poll::readable;
 use allmende::sync::select::{SelectError, select_timeout};
 use allmende::sync::waitable::Waitable;
 use allmende::topic::error::{TryLoanError, TryPublishError};
-use allmende::topic::{ByteTopic, Options, Policy, Topic};
+use allmende::topic::{ByteTopic, Policy, Topic};
 use allmende::{Pollable, Region, select};
 use common::{FOREVER, count, event, region};
 
@@ -29,7 +29,7 @@ fn big(number: u64) -> Big {
 #[test]
 fn room_is_waited_for() {
     let region = region();
-    let topic = Topic::<u64>::create(&region, "t", &Options::new(4)).unwrap();
+    let topic = Topic::<u64>::create(&region, "t", 4).unwrap();
     let stop = event(&region, "stop");
     let mut publisher = topic.publisher().unwrap();
     assert!(publisher.is_ready(), "whoever has no subscriber has room");
@@ -62,7 +62,7 @@ fn room_is_waited_for() {
 #[test]
 fn a_block_is_waited_for() {
     let region = region();
-    let topic = Topic::<Big>::create(&region, "t", &Options::new(8).blocks(2)).unwrap();
+    let topic = Topic::<Big>::options().blocks(2).create(&region, "t", 8).unwrap();
     let (mut publisher, mut other) = (topic.publisher().unwrap(), topic.publisher().unwrap());
     let subscriber = topic.subscriber().unwrap();
     for round in 0..count(20, 500) {
@@ -112,8 +112,8 @@ fn a_block_is_waited_for() {
 #[test]
 fn a_block_must_be_large_enough() {
     let region = Region::create().size(1 << 20).memfd("classes").unwrap();
-    let options = Options::new(8).class(200, 4).class(1000, 2).at_first(1);
-    let topic = ByteTopic::create(&region, "t", &options).unwrap();
+    let options = ByteTopic::options().class(200, 4).class(1000, 2).at_first(1);
+    let topic = options.create(&region, "t", 8).unwrap();
     let mut publisher = topic.publisher().unwrap();
     let _subscriber = topic.subscriber().unwrap();
     publisher.try_send(&[1; 1000]).unwrap();
@@ -131,7 +131,7 @@ fn tells(end: &impl AsFd, within: Duration) -> bool {
 #[test]
 fn a_descriptor_tells_of_room() {
     let region = region();
-    let topic = Topic::<u64>::create(&region, "t", &Options::new(2)).unwrap();
+    let topic = Topic::<u64>::create(&region, "t", 2).unwrap();
     let subscriber = topic.subscriber().unwrap();
     let mut publisher = Pollable::new(topic.publisher().unwrap()).unwrap();
     for round in 0..count(50, 1000) {

@@ -112,6 +112,12 @@ pub fn wait_a_random_moment(random: &mut Random) {
     linger(Duration::from_nanos(random.below(1 << magnitude)));
 }
 
+/// Rests for up to 20 µs: before what was received is released, so that a kill in between leaves it to
+/// be received again; or after that, so that a kill leaves nothing.
+pub fn dwell(random: &mut Random) {
+    linger(Duration::from_nanos(random.below(20_000)));
+}
+
 /// What a lock guards in these tests: all words equal, unless its holder was killed.
 pub type Value = [u64; 16];
 

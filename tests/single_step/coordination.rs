@@ -11,12 +11,11 @@ use allmende::{Barrier, Condvar, Event, Mutex, MutexGuard, Once, OnceCell, Regio
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::common::{self, Journal};
-use super::locks::{SOON, either, leak, put_to_sleep, word};
-use super::{
-    Operation, Value, alone, attach_above_the_dead, attached_lock, check_lock, lock_world, small_region,
-    write_all,
-};
+use crate::common::{self, Journal};
+use crate::harness::Operation;
+use crate::locks::{SOON, either, leak, put_to_sleep, word};
+use crate::mutex::{attached_lock, check_lock, lock_world};
+use crate::world::{Value, alone, attach_above_the_dead, small_region, write_all};
 
 // ---------------------------------------------------------------------------------------------
 // The condition variable
@@ -138,8 +137,7 @@ pub fn waiting_for_a_change() {
         let (guard, _) = changed.wait_timeout(mutex.lock().unwrap(), SOON).unwrap();
         drop(guard);
     };
-    let by_traces =
-        |operation: &Operation<'_, Condition>| operation.at_every_trace(|world| Some(&world.region));
+    let by_traces = |operation: &Operation<'_, Condition>| operation.at_every_trace();
     with_condition("wait, in vain", false, wait, by_traces);
     with_condition("wait beside another one, in vain", true, wait, by_traces);
 }
@@ -237,7 +235,7 @@ pub fn meeting_at_a_barrier() {
         },
         check: &check_meeting,
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 pub fn joining_and_resetting_a_barrier() {
@@ -306,7 +304,7 @@ pub fn joining_and_resetting_a_barrier() {
         },
         check: &check_meeting,
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -468,7 +466,7 @@ pub fn passing_an_event_that_resets_itself() {
         "wait, in vain",
         false,
         |event| assert_eq!(event.wait_timeout(SOON), Ok(false)),
-        |operation| operation.at_every_trace(|(region, _)| Some(region)),
+        |operation| operation.at_every_trace(),
     );
     // Killed when it has set it and woken nobody: the other one goes on after a slice.
     Operation {

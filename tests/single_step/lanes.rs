@@ -9,8 +9,9 @@ use allmende::layout::lanes::{CONSUMER_EVENT, LANES, lane};
 use allmende::ring::bytes::TrySendError;
 use allmende::ring::error::TryPopError;
 
-use super::common::{self, Journal};
-use super::{Operation, alone, attach_above_the_dead, put_to_sleep, small_region};
+use crate::common::{self, Journal};
+use crate::harness::Operation;
+use crate::world::{alone, attach_above_the_dead, put_to_sleep, small_region};
 
 /// Bytes of a lane: the longest claim is 120, a part 56; of three parts a message is held.
 const CAPACITY: usize = 256;
@@ -288,7 +289,7 @@ pub fn revoking() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 /// Who joins and leaves is killed: the lane comes back.
@@ -312,7 +313,7 @@ pub fn joining_and_leaving() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }
 
 /// Who sweeps what another has left is killed: the next one sweeps, and all is counted once.
@@ -360,5 +361,5 @@ pub fn sweeping() {
             whole_again(world);
         },
     }
-    .at_every_trace(|world| Some(&world.region));
+    .at_every_trace();
 }

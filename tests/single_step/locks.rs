@@ -14,8 +14,9 @@ use allmende::{Region, RwLock, Semaphore};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::common::{self, Journal, Random};
-use super::{Operation, Value, alone, attach_above_the_dead, write_all};
+use crate::common::{self, Journal, Random};
+use crate::harness::Operation;
+use crate::world::{Value, alone, attach_above_the_dead, write_all};
 
 const PERMITS: u32 = 3;
 pub const SOON: Duration = Duration::from_micros(200);
@@ -27,7 +28,7 @@ pub fn word(region: &Region, object: &str, offset: u64) -> u32 {
     (common::peek(region, at & !7) >> (8 * (at & 4))) as u32
 }
 
-/// As `super::put_to_sleep`, in one of several objects.
+/// As `crate::world::put_to_sleep`, in one of several objects.
 pub fn put_to_sleep(region: &Region, object: &str, event: u64) {
     let object = region.objects().into_iter().find(|found| found.name == object).unwrap();
     let at = object.offset + event;
@@ -167,7 +168,7 @@ fn check_gate(World { held, value, gate, region }: World) {
 /// How densely a victim is killed. Most of a wait is looking again and again: there the traces suffice.
 type Kill = fn(&Operation<'_, World>);
 const STEPS: Kill = |operation| operation.at_every_instruction();
-const TRACES: Kill = |operation| operation.at_every_trace(|world| Some(&world.region));
+const TRACES: Kill = |operation| operation.at_every_trace();
 
 /// What the victim does with the value.
 fn with_value(
@@ -528,7 +529,7 @@ pub fn sweeping() {
             },
             check: &|world| check(world),
         }
-        .at_every_trace(|world| Some(&world.region));
+        .at_every_trace();
     };
     let dies_writing = |region: &Region| std::mem::forget(attached_value(region).write().unwrap());
     sweep("rwlock: sweep a writer", dies_writing, |world| {

@@ -8,9 +8,10 @@ use allmende::channel::cell::{self, CellError};
 use allmende::layout::{array, broadcast as broadcast_layout, cell as cell_layout};
 use allmende::{Array, Broadcast, Cell, Region};
 
-use super::common;
-use super::locks::{either, leak, put_to_sleep};
-use super::{Message, Operation, alone, attach_above_the_dead, message, number_of, small_region};
+use crate::common;
+use crate::harness::Operation;
+use crate::locks::{either, leak, put_to_sleep};
+use crate::world::{Message, alone, attach_above_the_dead, message, number_of, small_region};
 
 /// What the victim does with what it prepares in a region; at its end this may be dropped.
 fn step<W>(name: &str, prepare: &dyn Fn() -> W, victim: &dyn Fn(&W) -> Box<dyn FnOnce()>, check: &dyn Fn(W)) {
@@ -49,7 +50,7 @@ struct Written {
 
 fn written() -> Written {
     let region = small_region();
-    let cell = Cell::with_readers(READERS).create(&region, "cell").unwrap();
+    let cell = Cell::options().readers(READERS).create(&region, "cell").unwrap();
     let (mut writer, mut reader) = (cell.writer().unwrap(), cell.reader().unwrap());
     writer.write(message(1)).unwrap();
     assert_eq!(number_of(&reader.read().unwrap()), 1);
@@ -299,7 +300,7 @@ pub fn lending() {
             check: &|world| check_array(world, writes),
         }
         // Most of it is looking through the table.
-        .at_every_trace(|world| Some(&world.region));
+        .at_every_trace();
     };
     lend("lend, write, give back", lent, true, |array| {
         let mut lease = array.lend(4..8).unwrap();
@@ -348,7 +349,7 @@ fn sweep<W>(name: &str, prepare: &dyn Fn() -> W, region: fn(&W) -> &Region, chec
         },
         check,
     }
-    .at_every_trace(|world| Some(region(world)));
+    .at_every_trace();
 }
 
 pub fn sweeping() {

@@ -61,7 +61,7 @@ pub(crate) const PARTS: &[Part] = &[
 
 /// Binaries that take long, the longest first: they begin first, so that none is left running alone.
 pub(crate) const LONG: &[&str] =
-    &["allmende:single_step", "doc", "allmende:kill_storm", "allmende-derive:ui", "allmende:identity"];
+    &["allmende:single_step", "doc", "allmende:ring_kills", "allmende-derive:ui", "allmende:identity"];
 
 /// Binaries whose processes are pinned to cores, spin there, and look at what the others leave them.
 pub(crate) const ALONE: &[&str] = &["allmende-cli:bench"];

@@ -87,6 +87,38 @@ fn loom_topic_blocks_that_were_spare_are_the_next_ones() {
     });
 }
 
+/// A block of one that died, and was swept by a third, is the next one's alone, who has not heard of the death.
+#[test]
+fn loom_topic_swept_blocks_are_the_next_ones() {
+    check(2, || {
+        let heap = Heap::new(1, 2, 0);
+        heap.committed.store(1, Ordering::Relaxed);
+        let block = Publisher::new(&heap, owner(1)).claim();
+        let dead = Arc::new(AtomicU32::new(0));
+        let sweeper = {
+            let (heap, dead) = (heap.clone(), dead.clone());
+            thread::spawn(move || {
+                // Acquire: as the kernel's word of a death comes after all that the dead did.
+                if dead.load(Ordering::Acquire) == 1 {
+                    pool::sweep(&*heap, owner(1));
+                }
+            })
+        };
+        let next = {
+            let heap = heap.clone();
+            thread::spawn(move || {
+                if let Some(block) = pool::claim(&*heap, 0, owner(2), &mut 0) {
+                    heap.payloads[block as usize].write(2);
+                }
+            })
+        };
+        heap.payloads[block as usize].write(1);
+        dead.store(1, Ordering::Release);
+        sweeper.join().expect("no panic");
+        next.join().expect("no panic");
+    });
+}
+
 /// Whoever sees that a pool has grown sees the new blocks as they are made, not what stood there before.
 #[test]
 fn loom_topic_growth_is_seen_whole() {
