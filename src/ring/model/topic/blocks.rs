@@ -57,6 +57,36 @@ fn loom_topic_given_up_blocks_are_the_next_ones() {
     });
 }
 
+/// The same, if one who claimed it ahead lets it go in between.
+#[test]
+fn loom_topic_blocks_that_were_spare_are_the_next_ones() {
+    check(2, || {
+        let heap = Heap::new(1, 2, 0);
+        heap.committed.store(1, Ordering::Relaxed);
+        let writer = |heap: &Heap, me| {
+            let block = Publisher::new(heap, me).claim();
+            heap.payloads[block as usize].write(1);
+            pool::abandon(heap, block);
+        };
+        let other = {
+            let heap = heap.clone();
+            thread::spawn(move || writer(&heap, owner(1)))
+        };
+        let careful = {
+            let heap = heap.clone();
+            thread::spawn(move || {
+                if let Some(block) = pool::claim_ahead(&*heap, 0, owner(3), &mut 0) {
+                    pool::let_spare_go(&*heap, block);
+                }
+            })
+        };
+        writer(&heap, owner(2));
+        other.join().expect("no panic");
+        careful.join().expect("no panic");
+        assert!(heap.all_free_but(0));
+    });
+}
+
 /// A block of one that died, and was swept by a third, is the next one's alone, who has not heard of the death.
 #[test]
 fn loom_topic_swept_blocks_are_the_next_ones() {
