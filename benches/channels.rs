@@ -87,8 +87,7 @@ fn main() {
         });
     });
 
-    let options = Service::<Message, Message>::options();
-    let service = Service::<Message, Message>::create(&region, "service", &options).expect("a service");
+    let service = Service::<Message, Message>::create(&region, "service").expect("a service");
     let (client, server) = (service.client().expect("a client"), service.server().expect("a server"));
     group.bench_function("service: call+reply", |bencher| {
         bencher.iter(|| {

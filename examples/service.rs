@@ -19,7 +19,7 @@ fn main() -> Outcome {
     worker::roles(&[("adder", adder)]);
     let region = Region::create().memfd("sums")?;
     let options = Sums::options().on_server_death(OnServerDeath::Retry { max_attempts: 3 });
-    let sums = Sums::create(&region, "sums", &options)?;
+    let sums = options.create(&region, "sums")?;
     let mut adders = Vec::new();
     for _ in 0..2 {
         adders.push(Worker::same_binary("adder").region("sums", &region).start()?);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use allmende::Region;
 use allmende::topic::error::ReceiveError;
-use allmende::topic::{Options, Policy, Topic};
+use allmende::topic::{Policy, Topic};
 use allmende::worker::{self, Current, Outcome, Worker};
 
 /// 640 × 480 grey values, and which frame they are.
@@ -21,7 +21,7 @@ const FRAMES: u64 = 120;
 fn main() -> Outcome {
     worker::roles(&[("recorder", record), ("display", show)]);
     let region = Region::create().size(16 << 20).memfd("camera")?;
-    let frames = Topic::<Frame>::create(&region, "frames", &Options::new(8).history(4).blocks(32))?;
+    let frames = Topic::<Frame>::options().history(4).blocks(32).create(&region, "frames", 8)?;
     let mut camera = frames.publisher()?;
     let start = |role| Worker::same_binary(role).region("camera", &region).start();
     let (first, display) = (start("recorder")?, start("display")?);

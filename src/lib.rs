@@ -38,9 +38,9 @@
 //! | a signal, a meeting, a first time, a limited number | [`Event`], [`Barrier`], [`Once`] and [`OnceCell`], [`Semaphore`] |
 //! | several of these at once | [`select()`], [`Select`], [`Pollable`], `tokio::Async` |
 //!
-//! Each is opened by its name in a region: `open_or_create`, `create`, `open`. Channels (but for the array) have
-//! `named`, too, which needs no region: see [`Queue::named`]. Ends wait adaptively unless told otherwise
-//! ([`Wait`]). `docs/channels.md` says what each promises, bounds and costs.
+//! Each is opened by its name in a region: `open_or_create`, `create`, `open`. Channels have
+//! `named`, too, which needs no region: see [`Queue::named`]. What is not to be as by default begins with `options`:
+//! see [`Queue::options`]. Ends wait adaptively unless told otherwise ([`Wait`]). `docs/channels.md` says what each promises, bounds and costs.
 //!
 //! # Features
 //!
@@ -70,7 +70,7 @@
 //! | [`worker`] | processes that are started with regions in hand |
 //! | `tokio` | `async` receiving and sending (feature `tokio`) |
 //! | [`inspect`] | the state of objects, for tools |
-//! | `compat` | the locks of `raw_sync` (feature `compat`) |
+//! | `compat` | the locks and events of `raw_sync` (feature `compat`) |
 //!
 //! # Trust
 //!

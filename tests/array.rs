@@ -525,3 +525,32 @@ proptest! {
         prop_assert_eq!(fact(&region, "leases"), "0 of 256");
     }
 }
+
+#[test]
+fn by_name_in_a_region_of_its_own() {
+    let name = format!("array-test-{}", std::process::id());
+    let named = || Array::<u64>::named(&name, &[3, 4]);
+    // Whoever comes first makes it.
+    let (first, second) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| named().unwrap());
+        (named().unwrap(), other.join().unwrap())
+    });
+    first.lend(1..2).unwrap().fill(7);
+    assert_eq!(second.get(&[1, 3]), Ok(7));
+    let held = second.lend(0..1).unwrap();
+    assert!(matches!(first.lend(..), Err(LeaseError::Overlaps { .. })));
+    drop(held);
+    assert!(matches!(Array::<u64>::named(&name, &[4, 3]), Err(ArrayError::WrongShape { .. })));
+    assert!(matches!(Array::<i64>::named(&name, &[3, 4]), Err(ArrayError::WrongDtype { .. })));
+    let fewer = Array::<u64>::options().leases(2).named(&name, &[3, 4]);
+    assert!(matches!(
+        fewer,
+        Err(ArrayError::Object(ObjectError::WrongParameter { found: 64, expected: 2, .. }))
+    ));
+    assert!(matches!(Array::<u64>::named(&name, &[0]), Err(ArrayError::BadShape { .. })));
+    assert!(matches!(Array::<u64>::named("a/b", &[1]), Err(ArrayError::Region(_))));
+    drop((first, second));
+    // With the last one it is gone.
+    let anew = Array::<u64>::options().order(Order::Fortran).leases(2).named(&name, &[4]).unwrap();
+    assert_eq!((anew.max_leases(), anew.order(), anew.get(&[3])), (2, Order::Fortran, Ok(0)));
+}

@@ -75,7 +75,7 @@ fn who_waits_is_told_of_values_and_of_the_writers_end() {
 #[test]
 fn one_writer_and_so_many_readers() {
     let region = region();
-    let cell = Cell::<u8>::with_readers(2).create(&region, "cell").unwrap();
+    let cell = Cell::<u8>::options().readers(2).create(&region, "cell").unwrap();
     assert_eq!(cell.max_readers(), 2);
     let writer = cell.writer().unwrap();
     assert!(matches!(cell.writer(), Err(CellError::WriterTaken { .. })));
@@ -90,17 +90,17 @@ fn one_writer_and_so_many_readers() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let region = region();
-    Cell::<u64>::with_readers(3).create(&region, "cell").unwrap();
+    Cell::<u64>::options().readers(3).create(&region, "cell").unwrap();
     assert_eq!(Cell::<u64>::open_or_create(&region, "cell").unwrap().max_readers(), 3);
-    let other = Cell::<u64>::with_readers(4).open_or_create(&region, "cell");
+    let other = Cell::<u64>::options().readers(4).open_or_create(&region, "cell");
     assert!(matches!(other, Err(ObjectError::WrongCapacity { found: 3, expected: 4, .. })));
     assert!(matches!(Cell::<i64>::open(&region, "cell"), Err(ObjectError::WrongType { .. })));
     assert!(matches!(Cell::<u64>::open(&region, "none"), Err(ObjectError::NotFound { .. })));
     for readers in [0, 127] {
-        let refused = Cell::<u64>::with_readers(readers).create(&region, "other");
+        let refused = Cell::<u64>::options().readers(readers).create(&region, "other");
         assert!(matches!(refused, Err(ObjectError::InvalidSize { .. })));
     }
-    Cell::<u64>::with_readers(126).create(&region, "most").unwrap();
+    Cell::<u64>::options().readers(126).create(&region, "most").unwrap();
 }
 
 #[test]
@@ -112,6 +112,10 @@ fn by_name_in_a_region_of_its_own() {
     assert_eq!(reader.read(), Ok(7));
     assert!(matches!(Cell::<u32>::named(&name), Err(NamedError::Object(ObjectError::WrongType { .. }))));
     assert!(matches!(Cell::<u64>::named(""), Err(NamedError::Region(_))));
+    assert!(matches!(
+        Cell::<u64>::options().readers(3).named(&name),
+        Err(NamedError::Object(ObjectError::WrongCapacity { found: 8, expected: 3, .. }))
+    ));
 }
 
 #[test]
@@ -215,7 +219,7 @@ proptest! {
     #[test]
     fn as_a_variable(steps in prop::collection::vec(step(), 1..80)) {
         let region = region();
-        let cell = Cell::<[u64; 3]>::with_readers(3).create(&region, "cell").unwrap();
+        let cell = Cell::<[u64; 3]>::options().readers(3).create(&region, "cell").unwrap();
         let mut writer = Some(cell.writer().unwrap());
         let mut readers: Vec<_> = (0..3).map(|_| Some(cell.reader().unwrap())).collect();
         let (mut latest, mut writes) = (None, 0);

@@ -91,7 +91,7 @@ struct Stage {
 impl Stage {
     fn new(readers: u32) -> Self {
         let region = Region::create().size(1 << 18).participants(8).memfd("storm").unwrap();
-        let cell = Cell::with_readers(readers).create(&region, "cell").unwrap();
+        let cell = Cell::options().readers(readers).create(&region, "cell").unwrap();
         let offset = region.objects().into_iter().find(|object| object.name == "cell").unwrap().offset;
         Self { region, journal: Journal::new(), cell, offset, readers, random: Random::new() }
     }

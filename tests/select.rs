@@ -377,9 +377,8 @@ impl Channels {
     fn new(region: &Region) -> Self {
         let queue = Queue::create(region, "queue", 8).unwrap();
         let lanes = Lanes::create(region, "lanes", 2, 1024).unwrap();
-        let topic = Topic::create(region, "topic", &topic::Options::new(8)).unwrap();
-        let options = Service::<u64, u64>::options();
-        let service = Service::open_or_create(region, "service", &options).unwrap();
+        let topic = Topic::create(region, "topic", 8).unwrap();
+        let service = Service::create(region, "service").unwrap();
         let cell = Cell::create(region, "cell").unwrap();
         Self {
             queue: (queue.producer().unwrap(), queue.consumer().unwrap()),

@@ -24,12 +24,12 @@ fn region() -> Region {
     Region::create().size(1 << 20).memfd("service").unwrap()
 }
 
-fn options() -> ServiceOptions {
+fn options() -> ServiceOptions<u64, [u64; 8]> {
     Squares::options().clients(2).depth(2)
 }
 
 fn service(region: &Region) -> Squares {
-    Squares::create(region, "squares", &options()).unwrap()
+    options().create(region, "squares").unwrap()
 }
 
 fn ends(region: &Region) -> (Client<u64, [u64; 8]>, Server<u64, [u64; 8]>) {
@@ -266,23 +266,24 @@ fn both_sides_must_mean_the_same() {
     assert_eq!(made.on_server_death(), OnServerDeath::Fail);
     assert_eq!(region.objects()[0].kind, Some(ObjectKind::Service));
     Squares::open(&region, "squares").unwrap();
-    Squares::open_or_create(&region, "squares", &options()).unwrap();
+    options().open_or_create(&region, "squares").unwrap();
     let swapped = Service::<[u64; 8], u64>::open(&region, "squares");
     assert!(matches!(swapped, Err(ObjectError::WrongType { .. })), "{swapped:?}");
-    let other = |options: ServiceOptions| Squares::open_or_create(&region, "squares", &options).unwrap_err();
+    let other =
+        |options: ServiceOptions<u64, [u64; 8]>| options.open_or_create(&region, "squares").unwrap_err();
     let retry = OnServerDeath::Retry { max_attempts: 3 };
     let error = other(options().on_server_death(retry)).to_string();
     assert!(error.contains("attempts") && error.contains('1') && error.contains('3'), "{error}");
     assert!(matches!(other(options().clients(1).depth(4)), ObjectError::WrongParameter { .. }));
     assert!(matches!(other(options().depth(3)), ObjectError::WrongCapacity { .. }));
     for bad in [options().clients(0), options().clients(65), options().depth(0), options().depth(65)] {
-        assert!(matches!(Squares::create(&region, "bad", &bad), Err(ObjectError::InvalidSize { .. })));
+        assert!(matches!(bad.create(&region, "bad"), Err(ObjectError::InvalidSize { .. })));
     }
     for max_attempts in [0, 32] {
         let bad = options().on_server_death(OnServerDeath::Retry { max_attempts });
-        assert!(matches!(Squares::create(&region, "bad", &bad), Err(ObjectError::InvalidSize { .. })));
+        assert!(matches!(bad.create(&region, "bad"), Err(ObjectError::InvalidSize { .. })));
     }
-    assert!(matches!(Squares::create(&region, "squares", &options()), Err(ObjectError::NameTaken { .. })));
+    assert!(matches!(options().create(&region, "squares"), Err(ObjectError::NameTaken { .. })));
     assert!(matches!(Squares::open(&region, "none"), Err(ObjectError::NotFound { .. })));
     let file = std::env::temp_dir().join(format!("allmende-service-{}", std::process::id()));
     let written = Region::create().size(1 << 20).file(&file).unwrap();
@@ -300,7 +301,7 @@ fn a_name_of_the_users_own() {
     let options = Squares::options().clients(3);
     // Whoever comes first makes it.
     let (first, second) = thread::scope(|scope| {
-        let make = || Squares::named(&name, &options).unwrap();
+        let make = || options.named(&name).unwrap();
         let other = scope.spawn(make);
         (make(), other.join().unwrap())
     });
@@ -308,24 +309,24 @@ fn a_name_of_the_users_own() {
     let pending = ask(&client, 3);
     server.receive().unwrap().reply([9; 8]);
     assert_eq!(*pending.wait().unwrap(), [9; 8]);
-    let other = Squares::named(&name, &options.clients(4)).unwrap_err().to_string();
+    let other = options.clients(4).named(&name).unwrap_err().to_string();
     assert!(other.contains("clients") || other.contains("12"), "{other}");
-    let swapped = Service::<[u64; 8], u64>::named(&name, &options).map(|_| ());
+    let swapped = Service::<[u64; 8], u64>::options().clients(3).named(&name).map(|_| ());
     assert!(matches!(swapped, Err(NamedError::Object(ObjectError::WrongType { .. }))), "{swapped:?}");
-    let bad = Squares::named("a/b", &options).map(|_| ());
+    let bad = options.named("a/b").map(|_| ());
     assert!(matches!(bad, Err(NamedError::Region(_))), "{bad:?}");
-    assert!(matches!(Squares::named(&name, &options.clients(0)), Err(NamedError::Object(_))));
+    assert!(matches!(options.clients(0).named(&name), Err(NamedError::Object(_))));
 }
 
 #[test]
 fn empty_and_large_ones() {
     let region = region();
-    let nothing = Service::<(), ()>::create(&region, "nothing", &options()).unwrap();
+    let nothing = Service::<(), ()>::create(&region, "nothing").unwrap();
     let (client, server) = (nothing.client().unwrap(), nothing.server().unwrap());
     let pending = client.request().unwrap().send();
     server.receive().unwrap().reply(());
     pending.wait().unwrap();
-    let large = Service::<[u64; 1000], [u8; 999]>::create(&region, "large", &options()).unwrap();
+    let large = Service::<[u64; 1000], [u8; 999]>::options().clients(2).create(&region, "large").unwrap();
     let (client, server) = (large.client().unwrap(), large.server().unwrap());
     let mut request = client.request().unwrap();
     request.iter_mut().enumerate().for_each(|(index, word)| *word = index as u64);

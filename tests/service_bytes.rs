@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use allmende::Region;
 use allmende::channel::service::{
-    Bytes, CallError, NotAnswered, SendError, Service, ServiceOptions, TryReceiveError, TrySendError,
+    Bytes, CallError, NotAnswered, SendError, Service, ServiceOptions, TryReceiveError,
 };
 use allmende::layout::service::Geometry;
 use allmende::region::{AccessError, ObjectError};
@@ -20,7 +20,7 @@ fn region() -> Region {
     Region::create().size(1 << 20).memfd("bytes").unwrap()
 }
 
-fn options(request: usize, response: usize) -> ServiceOptions {
+fn options(request: usize, response: usize) -> ServiceOptions<Bytes, Bytes> {
     Texts::options().clients(2).depth(2).longest_request(request).longest_response(response)
 }
 
@@ -34,8 +34,7 @@ fn both_have_any_length_up_to_what_was_chosen() {
         [(0, 0, 1), (1, 1, 1), (40, 48, 2), (41, 49, 3), (1000, 5000, 1), (5000, 3, 16)]
     {
         let region = region();
-        let service =
-            Texts::create(&region, "texts", &options(request, response).clients(1).parts(parts)).unwrap();
+        let service = options(request, response).clients(1).parts(parts).create(&region, "texts").unwrap();
         let (client, server) = (service.client().unwrap(), service.server().unwrap());
         let most = client.longest_request();
         assert!(most >= request && most < request + 128, "{most} of {request}");
@@ -52,7 +51,7 @@ fn both_have_any_length_up_to_what_was_chosen() {
             for part in 0..parts as usize {
                 stream.try_send(&text(longest_response - part.min(longest_response), part)).unwrap();
             }
-            assert!(matches!(stream.try_send(b""), Err(TrySendError::Full(()))));
+            assert!(matches!(stream.try_send(b""), Err(SendError::NoRoom(()))));
             stream.finish();
             let mut replies = pending.replies();
             for part in 0..parts as usize {
@@ -75,7 +74,7 @@ fn both_have_any_length_up_to_what_was_chosen() {
         let too_long = stream.claim(usize::MAX).map(|_| ()).unwrap_err();
         let max = longest_response;
         assert_eq!(too_long, SendError::TooLarge { length: usize::MAX, max, value: () });
-        assert!(matches!(stream.try_send(&vec![0; max + 1]), Err(TrySendError::TooLarge { .. })));
+        assert!(matches!(stream.try_send(&vec![0; max + 1]), Err(SendError::TooLarge { .. })));
         stream.send(&vec![9; max]).unwrap();
         stream.finish();
         assert_eq!(*pending.wait().unwrap(), vec![9; max]);
@@ -85,7 +84,7 @@ fn both_have_any_length_up_to_what_was_chosen() {
 #[test]
 fn they_are_written_where_they_lie_and_cut_short() {
     let region = region();
-    let service = Texts::create(&region, "texts", &options(100, 100)).unwrap();
+    let service = options(100, 100).create(&region, "texts").unwrap();
     let (client, server) = (service.client().unwrap(), service.server().unwrap());
     let mut request = client.request(10).unwrap();
     request.fill(1);
@@ -112,7 +111,7 @@ fn they_are_written_where_they_lie_and_cut_short() {
     assert_eq!(*replies.next().unwrap().unwrap(), [3; 2]);
     assert!(matches!(stream.claim_timeout(1, Duration::ZERO).map(drop), Ok(())));
     stream.send_timeout(b"x", Duration::from_secs(9)).unwrap();
-    assert!(matches!(stream.send_timeout(b"y", Duration::ZERO), Err(SendError::TimedOut(()))));
+    assert!(matches!(stream.send_timeout(b"y", Duration::ZERO), Err(SendError::NoRoom(()))));
     drop(replies);
     assert!(matches!(stream.send(b"z"), Err(SendError::Cancelled(()))));
 }
@@ -120,9 +119,8 @@ fn they_are_written_where_they_lie_and_cut_short() {
 #[test]
 fn one_side_of_a_type_the_other_of_bytes() {
     let region = region();
-    let options = Service::<u64, Bytes>::options().longest_response(300);
-    let zeros = Service::<u64, Bytes>::create(&region, "zeros", &options).unwrap();
-    let lengths = Service::<Bytes, u64>::create(&region, "lengths", &options.longest_request(300)).unwrap();
+    let zeros = Service::<u64, Bytes>::options().longest_response(300).create(&region, "zeros").unwrap();
+    let lengths = Service::<Bytes, u64>::options().longest_request(300).create(&region, "lengths").unwrap();
     let (zeros_of, lengths_of) = (zeros.client().unwrap(), lengths.client().unwrap());
     let (zero, length) = (zeros.server().unwrap(), lengths.server().unwrap());
     let worker = thread::spawn(move || {
@@ -153,12 +151,12 @@ fn one_side_of_a_type_the_other_of_bytes() {
 #[test]
 fn both_sides_must_mean_the_same() {
     let region = region();
-    Texts::create(&region, "texts", &options(100, 200)).unwrap();
+    options(100, 200).create(&region, "texts").unwrap();
     Texts::open(&region, "texts").unwrap();
-    Texts::open_or_create(&region, "texts", &options(100, 200)).unwrap();
+    options(100, 200).open_or_create(&region, "texts").unwrap();
     // What is rounded up alike is alike.
-    Texts::open_or_create(&region, "texts", &options(101, 200)).unwrap();
-    let other = |options| Texts::open_or_create(&region, "texts", &options).unwrap_err();
+    options(101, 200).open_or_create(&region, "texts").unwrap();
+    let other = |options: ServiceOptions<Bytes, Bytes>| options.open_or_create(&region, "texts").unwrap_err();
     assert!(matches!(other(options(1000, 200)), ObjectError::WrongParameter { .. }));
     let error = other(options(100, 1000));
     assert!(
@@ -168,10 +166,10 @@ fn both_sides_must_mean_the_same() {
     let mixed = Service::<u64, Bytes>::open(&region, "texts").map(|_| ());
     assert!(matches!(mixed, Err(ObjectError::WrongType { .. })), "{mixed:?}");
     for bad in [options(usize::MAX, 1), options(1, usize::MAX), options(usize::MAX - 100, 1)] {
-        assert!(matches!(Texts::create(&region, "bad", &bad), Err(ObjectError::InvalidSize { .. })));
+        assert!(matches!(bad.create(&region, "bad"), Err(ObjectError::InvalidSize { .. })));
     }
     let name = format!("service-bytes-{}", std::process::id());
-    let named = Texts::named(&name, &options(10, 10)).unwrap();
+    let named = options(10, 10).named(&name).unwrap();
     let (client, server) = (named.client().unwrap(), named.server().unwrap());
     let pending = client.request(3).unwrap().send();
     server.receive().unwrap().reply(b"four").unwrap();
@@ -189,7 +187,7 @@ fn poke(region: &Region, offset: u64, value: u64) {
 #[test]
 fn lengths_that_nobody_writes() {
     let region = region();
-    let service = Texts::create(&region, "texts", &options(100, 100)).unwrap();
+    let service = options(100, 100).create(&region, "texts").unwrap();
     let (client, server) = (service.client().unwrap(), service.server().unwrap());
     let object = region.objects().remove(0);
     let geometry = Geometry::of(object.length, object.item_count, object.parameters).unwrap();
@@ -232,7 +230,7 @@ proptest! {
     ) {
         let region = region();
         let options = options(request, response).parts(parts);
-        let service = Texts::create(&region, "texts", &options).unwrap();
+        let service = options.create(&region, "texts").unwrap();
         let clients = [service.client().unwrap(), service.client().unwrap()];
         let server = service.server().unwrap();
         let most = clients[0].longest_request();
@@ -253,8 +251,8 @@ proptest! {
             for answer in answers {
                 match stream.try_send(&text(answer, round + 1)) {
                     Ok(()) => under_way.push_back(answer),
-                    Err(TrySendError::TooLarge { length, max, .. }) => prop_assert!(length > max && max == longest),
-                    Err(TrySendError::Full(())) => {
+                    Err(SendError::TooLarge { length, max, .. }) => prop_assert!(length > max && max == longest),
+                    Err(SendError::NoRoom(())) => {
                         prop_assert_eq!(under_way.len(), parts as usize);
                         let part = replies.try_next().unwrap().unwrap();
                         prop_assert_eq!(&*part, &*text(under_way.pop_front().unwrap(), round + 1));
@@ -275,7 +273,7 @@ proptest! {
 #[test]
 fn not_answered_yet() {
     let region = region();
-    let service = Texts::create(&region, "texts", &options(10, 10)).unwrap();
+    let service = options(10, 10).create(&region, "texts").unwrap();
     let client = service.client().unwrap();
     let pending = client.request(1).unwrap().send();
     let Err(NotAnswered::Yet(pending)) = pending.try_wait() else { panic!() };

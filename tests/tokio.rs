@@ -4,6 +4,8 @@
 #![allow(clippy::pedantic)]
 
 mod common;
+#[path = "tokio/service.rs"]
+mod service;
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -19,13 +21,27 @@ fn main() -> ExitCode {
         &[
             ("both_ends_wait", both_ends_wait),
             ("every_kind_of_end", every_kind_of_end),
+            ("topics_wait_at_both_ends", topics_wait_at_both_ends),
+            ("a_claim_that_is_dropped_is_given_up", a_claim_that_is_dropped_is_given_up),
             ("many_at_once", many_at_once),
             ("a_dropped_future_takes_nothing", a_dropped_future_takes_nothing),
             ("one_that_never_waits_lets_others_run", one_that_never_waits_lets_others_run),
             ("one_who_dies_ends_the_waiting", one_who_dies_ends_the_waiting),
             ("a_sender_learns_that_its_receiver_died", a_sender_learns_that_its_receiver_died),
+            ("calls_and_answers", service::calls_and_answers),
+            ("answers_in_parts", service::answers_in_parts),
+            ("a_dropped_call_is_given_up", service::a_dropped_call_is_given_up),
+            ("a_client_waits_until_a_call_is_free", service::a_client_waits_until_a_call_is_free),
+            ("futures_of_a_service_go_to_other_threads", service::futures_go_to_other_threads),
+            ("a_server_that_dies_is_told", service::a_server_that_dies_is_told),
+            ("a_client_that_dies_is_told", service::a_client_that_dies_is_told),
         ],
-        &[("sender", sender), ("receiver", receiver)],
+        &[
+            ("sender", sender),
+            ("receiver", receiver),
+            ("idle_server", service::idle_server),
+            ("idle_client", service::idle_client),
+        ],
     )
 }
 
@@ -120,7 +136,7 @@ fn every_kind_of_end() {
         let lanes = Lanes::create(&region, "lanes", 2, 2048).unwrap();
         through!(lanes.producer(), lanes.consumer(), long.iter().map(|message| &message[..]));
 
-        let topic = Topic::<u64>::create(&region, "topic", &allmende::topic::Options::new(8)).unwrap();
+        let topic = Topic::<u64>::create(&region, "topic", 8).unwrap();
         let mut subscriber = Async::new(topic.subscriber().unwrap()).unwrap();
         let cell = allmende::Cell::<u64>::create(&region, "cell").unwrap();
         let mut reader = Async::new(cell.reader().unwrap()).unwrap();
@@ -141,6 +157,91 @@ fn every_kind_of_end() {
         tokio::join!(publishing, receiving);
         // The writer has left.
         assert!(matches!(reader.recv().await, Err(AsyncError::End(_))));
+    });
+}
+
+/// Room for two and blocks for two: the publishers wait for either, the subscribers for messages.
+fn topics_wait_at_both_ends() {
+    run(async {
+        use allmende::topic::ByteTopic;
+        let region = Region::create().size(1 << 20).memfd("topics").unwrap();
+        let shorts = Topic::<u64>::create(&region, "short", 2).unwrap();
+        let blocks = Topic::<[u64; 40]>::options().blocks(2).create(&region, "blocks", 8).unwrap();
+        let texts = ByteTopic::options().class(400, 3).create(&region, "texts", 2).unwrap();
+        let mut short_in = Async::new(shorts.publisher().unwrap()).unwrap();
+        let mut short_out = Async::new(shorts.subscriber().unwrap()).unwrap();
+        let mut block_in = Async::new(blocks.publisher().unwrap()).unwrap();
+        let mut block_out = Async::new(blocks.subscriber().unwrap()).unwrap();
+        let mut text_in = Async::new(texts.publisher().unwrap()).unwrap();
+        let mut text_out = Async::new(texts.subscriber().unwrap()).unwrap();
+        let publishing = async {
+            for number in 0..500 {
+                short_in.send(number).await.unwrap();
+                block_in.send([number; 40]).await.unwrap();
+                let mut claim = block_in.loan().await.unwrap();
+                claim[39] = number + 1;
+                claim.publish().await.unwrap();
+                text_in.send(&number.to_ne_bytes()).await.unwrap();
+                let mut claim = text_in.loan(300).await.unwrap();
+                claim.truncate(200);
+                claim.fill(number as u8);
+                claim.publish().await.unwrap();
+            }
+        };
+        let shorts_out = async {
+            for number in 0..500 {
+                assert_eq!(short_out.recv().await.unwrap(), number);
+            }
+        };
+        let blocks_out = async {
+            for number in 0..500 {
+                assert_eq!(block_out.recv().await.unwrap(), [number; 40]);
+                assert_eq!(block_out.recv().await.unwrap()[39], number + 1);
+            }
+        };
+        let texts_out = async {
+            for number in 0..500_u64 {
+                assert_eq!(text_out.recv().await.unwrap(), number.to_ne_bytes());
+                assert_eq!(text_out.recv().await.unwrap(), [number as u8; 200]);
+            }
+        };
+        tokio::join!(publishing, shorts_out, blocks_out, texts_out);
+        assert_eq!((shorts.counts().messages, blocks.counts().messages), (500, 1000));
+        assert_eq!(region.late_wakes(), 0);
+    });
+}
+
+/// What waits for room has a claim, which goes with it.
+fn a_claim_that_is_dropped_is_given_up() {
+    run(async {
+        let region = Region::create().size(1 << 20).memfd("given up").unwrap();
+        let options = Topic::<[u64; 40]>::options().blocks(4);
+        let topic = options.create(&region, "topic", 2).unwrap();
+        let mut publisher = Async::new(topic.publisher().unwrap()).unwrap();
+        let mut subscriber = Async::new(topic.subscriber().unwrap()).unwrap();
+        publisher.send([0; 40]).await.unwrap();
+        publisher.send([1; 40]).await.unwrap();
+        for number in 0..20 {
+            let waiting = async {
+                if number % 2 == 0 {
+                    publisher.send([9; 40]).await.unwrap();
+                } else {
+                    publisher.loan().await.unwrap().publish().await.unwrap();
+                }
+            };
+            let short = Duration::from_millis(1);
+            assert!(tokio::time::timeout(short, waiting).await.is_err(), "there is no room");
+        }
+        let counts = topic.counts();
+        assert_eq!((counts.messages, counts.aborted), (2, 20));
+        for number in 0..2 {
+            assert_eq!(subscriber.recv().await.unwrap(), [number; 40]);
+        }
+        publisher.send([2; 40]).await.unwrap();
+        assert_eq!(subscriber.recv().await.unwrap(), [2; 40]);
+        // There is nobody left who could send.
+        drop(publisher);
+        assert!(matches!(subscriber.recv().await, Err(AsyncError::End(_))));
     });
 }
 

@@ -13,7 +13,7 @@ use allmende::sync::Waitable;
 use allmende::topic::error::{
     LoanError, PublishError, ReceiveError, RoleError, TryLoanError, TryPublishError, TryReceiveError,
 };
-use allmende::topic::{ByteTopic, Options, Policy, Subscriber, Topic};
+use allmende::topic::{ByteTopic, Policy, Subscriber, Topic};
 use allmende::{Region, Wait};
 use common::refused;
 
@@ -48,8 +48,8 @@ fn held(region: &Region) -> u64 {
 fn everybody_gets_everything_in_order() {
     for wait in [Wait::Park, Wait::Yield, Wait::Spin] {
         let region = region();
-        let topic = Topic::<Big>::create(&region, "t", &Options::new(4)).unwrap();
-        let small = Topic::<u64>::create(&region, "s", &Options::new(4)).unwrap();
+        let topic = Topic::<Big>::create(&region, "t", 4).unwrap();
+        let small = Topic::<u64>::create(&region, "s", 4).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 let (bigs, smalls) = (topic.subscriber().unwrap(), small.subscriber().unwrap());
@@ -87,7 +87,7 @@ fn everybody_gets_everything_in_order() {
 #[test]
 fn several_publishers_are_seen_in_one_order_by_all() {
     let region = region();
-    let topic = Topic::<[u64; 2]>::create(&region, "t", &Options::new(8)).unwrap();
+    let topic = Topic::<[u64; 2]>::create(&region, "t", 8).unwrap();
     let subscribers: Vec<_> = (0..3).map(|_| topic.subscriber().unwrap()).collect();
     let publishers: Vec<_> = (0..3).map(|_| topic.publisher().unwrap()).collect();
     let orders: Vec<Vec<[u64; 2]>> = std::thread::scope(|scope| {
@@ -112,7 +112,7 @@ fn several_publishers_are_seen_in_one_order_by_all() {
 #[test]
 fn the_policies_do_what_they_say() {
     let region = region();
-    let topic = Topic::<Big>::create(&region, "t", &Options::new(4)).unwrap();
+    let topic = Topic::<Big>::create(&region, "t", 4).unwrap();
     let mut publisher = topic.publisher().unwrap();
     let dropping = topic.subscriber_with(Policy::DropNewest, 0).unwrap();
     let overwriting = topic.subscriber_with(Policy::OverwriteOldest, 0).unwrap();
@@ -151,8 +151,7 @@ fn the_policies_do_what_they_say() {
 fn late_joiners_get_the_last_messages() {
     for (count, expected) in [(0, vec![]), (3, vec![0, 1, 2]), (10, vec![6, 7, 8, 9])] {
         let region = region();
-        let options = Options::new(8).history(4).blocks(8);
-        let topic = Topic::<Big>::create(&region, "t", &options).unwrap();
+        let topic = Topic::<Big>::options().history(4).blocks(8).create(&region, "t", 8).unwrap();
         let mut publisher = topic.publisher().unwrap();
         (0..count).for_each(|number| publisher.try_send(big(number)).unwrap());
         let late = topic.subscriber().unwrap();
@@ -166,7 +165,7 @@ fn late_joiners_get_the_last_messages() {
     }
     // Short messages stand in the history's entries.
     let region = region();
-    let topic = Topic::<u64>::create(&region, "t", &Options::new(8).history(2)).unwrap();
+    let topic = Topic::<u64>::options().history(2).create(&region, "t", 8).unwrap();
     let mut publisher = topic.publisher().unwrap();
     (0..7).for_each(|number| publisher.try_send(number).unwrap());
     let late = topic.subscriber().unwrap();
@@ -177,7 +176,7 @@ fn late_joiners_get_the_last_messages() {
 #[test]
 fn loans_are_held_at_once_and_dropped_in_any_order() {
     let region = region();
-    let topic = Topic::<Big>::create(&region, "t", &Options::new(4).loans(3).blocks(8)).unwrap();
+    let topic = Topic::<Big>::options().loans(3).blocks(8).create(&region, "t", 4).unwrap();
     let mut publisher = topic.publisher().unwrap();
     let subscriber = topic.subscriber().unwrap();
     (0..4).for_each(|number| publisher.try_send(big(number)).unwrap());
@@ -203,7 +202,7 @@ fn loans_are_held_at_once_and_dropped_in_any_order() {
 #[test]
 fn a_slow_subscriber_holds_its_depth_and_its_loans_and_no_more() {
     let region = region();
-    let topic = Topic::<Big>::create(&region, "t", &Options::new(4).loans(2).blocks(20)).unwrap();
+    let topic = Topic::<Big>::options().loans(2).blocks(20).create(&region, "t", 4).unwrap();
     let mut publisher = topic.publisher().unwrap();
     let subscriber = topic.subscriber_with(Policy::OverwriteOldest, 0).unwrap();
     publisher.try_send(big(0)).unwrap();
@@ -226,7 +225,7 @@ fn overwriting_at_full_speed_tears_nothing() {
         [u64; N]: allmende::Payload,
     {
         let region = region();
-        let topic = Topic::<[u64; N]>::create(&region, "t", &Options::new(2)).unwrap();
+        let topic = Topic::<[u64; N]>::create(&region, "t", 2).unwrap();
         let subscriber = topic.subscriber_with(Policy::OverwriteOldest, 0).unwrap();
         let mut publisher = topic.publisher().unwrap();
         const MESSAGES: u64 = 100_000;
@@ -250,8 +249,8 @@ fn overwriting_at_full_speed_tears_nothing() {
 #[test]
 fn messages_can_be_copied_out() {
     let region = region();
-    let small = Topic::<[u8; 13]>::create(&region, "s", &Options::new(4)).unwrap();
-    let large = Topic::<Big>::create(&region, "l", &Options::new(4)).unwrap();
+    let small = Topic::<[u8; 13]>::create(&region, "s", 4).unwrap();
+    let large = Topic::<Big>::create(&region, "l", 4).unwrap();
     let (mut tx, rx) = (small.publisher().unwrap(), small.subscriber().unwrap());
     let (mut tx_large, rx_large) = (large.publisher().unwrap(), large.subscriber().unwrap());
     refused!(rx.try_pop(), TryReceiveError::Empty);
@@ -267,13 +266,13 @@ fn messages_can_be_copied_out() {
         rx_large.pop_timeout(SOON).unwrap();
     }
     // What is aligned more strictly than entries are goes by blocks.
-    let wide = Topic::<u128>::create(&region, "w", &Options::new(4)).unwrap();
+    let wide = Topic::<u128>::create(&region, "w", 4).unwrap();
     let (mut tx, rx) = (wide.publisher().unwrap(), wide.subscriber().unwrap());
     tx.send(7 << 100).unwrap();
     let loan = rx.receive().unwrap();
     assert_eq!((*loan, std::ptr::from_ref(&*loan).addr() % 16), (7 << 100, 0));
     // And what has no size goes by neither.
-    let signal = Topic::<()>::create(&region, "()", &Options::new(4)).unwrap();
+    let signal = Topic::<()>::create(&region, "()", 4).unwrap();
     let (mut tx, rx) = (signal.publisher().unwrap(), signal.subscriber().unwrap());
     tx.send(()).unwrap();
     rx.pop().unwrap();
@@ -283,7 +282,7 @@ fn messages_can_be_copied_out() {
 #[test]
 fn blocks_run_out_and_come_back() {
     let region = region();
-    let topic = Topic::<Big>::create(&region, "t", &Options::new(8).blocks(3)).unwrap();
+    let topic = Topic::<Big>::options().blocks(3).create(&region, "t", 8).unwrap();
     let mut publisher = topic.publisher().unwrap();
     let subscriber = topic.subscriber().unwrap();
     (0..3).for_each(|number| publisher.try_send(big(number)).unwrap());
@@ -305,8 +304,7 @@ fn blocks_run_out_and_come_back() {
 #[test]
 fn a_pool_grows_by_parts_when_it_must() {
     let region = region();
-    let options = Options::new(64).blocks(10).at_first(4);
-    let topic = Topic::<Big>::create(&region, "t", &options).unwrap();
+    let topic = Topic::<Big>::options().blocks(10).at_first(4).create(&region, "t", 64).unwrap();
     let mut publisher = topic.publisher().unwrap();
     let subscriber = topic.subscriber().unwrap();
     let committed = |region: &Region| what(region).facts.iter().any(|(_, text)| text.contains("of 4 held"));
@@ -320,11 +318,29 @@ fn a_pool_grows_by_parts_when_it_must() {
     }
 }
 
+/// What the documentation of `TopicOptions::at_first` says: all memory is had when the region is made, whether or not
+/// it is touched then, and growth takes none and gives none back.
+#[test]
+fn growth_takes_no_memory() {
+    use std::os::unix::fs::MetadataExt as _;
+    for prefault in [false, true] {
+        let region = Region::create().size(8 << 20).prefault(prefault).memfd("reserved").unwrap();
+        let file = std::fs::File::from(region.descriptor().try_clone_to_owned().unwrap());
+        let had = || file.metadata().unwrap().blocks() * 512;
+        assert_eq!(had(), region.size().next_multiple_of(4096));
+        let topic = Topic::<Big>::options().blocks(1000).at_first(1).create(&region, "t", 1024).unwrap();
+        let (mut publisher, _subscriber) = (topic.publisher().unwrap(), topic.subscriber().unwrap());
+        (0..1000).for_each(|number| publisher.try_send(big(number)).unwrap());
+        assert_eq!(held(&region), 1000);
+        assert_eq!(had(), region.size().next_multiple_of(4096));
+    }
+}
+
 #[test]
 fn messages_of_bytes_go_into_the_smallest_block_that_fits() {
     let region = region();
-    let options = Options::new(16).class(1000, 4).class(200, 2).class(5000, 2).inline(40);
-    let topic = ByteTopic::create(&region, "t", &options).unwrap();
+    let options = ByteTopic::options().class(1000, 4).class(200, 2).class(5000, 2).inline(40);
+    let topic = options.create(&region, "t", 16).unwrap();
     assert_eq!(topic.longest(), 5000);
     let mut publisher = topic.publisher().unwrap();
     let subscriber = topic.subscriber().unwrap();
@@ -357,7 +373,7 @@ fn messages_of_bytes_go_into_the_smallest_block_that_fits() {
 #[test]
 fn short_messages_reach_many_subscribers_too() {
     let region = region();
-    let topic = Topic::<[u64; 8]>::create(&region, "t", &Options::new(4)).unwrap();
+    let topic = Topic::<[u64; 8]>::create(&region, "t", 4).unwrap();
     let mut publisher = topic.publisher().unwrap();
     let mut subscribers = Vec::new();
     for count in 1..=8 {
@@ -377,7 +393,7 @@ fn short_messages_reach_many_subscribers_too() {
 #[test]
 fn sixty_four_subscribers_are_the_most() {
     let region = Region::create().size(16 << 20).memfd("topic").unwrap();
-    let topic = Topic::<Big>::create(&region, "t", &Options::new(2).subscribers(64)).unwrap();
+    let topic = Topic::<Big>::options().subscribers(64).create(&region, "t", 2).unwrap();
     let subscribers: Vec<_> = (0..64).map(|_| topic.subscriber().unwrap()).collect();
     refused!(topic.subscriber(), RoleError::TooMany { role: "subscriber", most: 64 });
     let mut publisher = topic.publisher().unwrap();
@@ -393,9 +409,9 @@ fn sixty_four_subscribers_are_the_most() {
 #[test]
 fn a_name_of_the_user_finds_the_same_topic() {
     let name = common::unique("topic");
-    let options = Options::new(4).subscribers(2);
-    let subscriber = Topic::<u64>::named_with(&name, &options).unwrap().subscriber().unwrap();
-    let other = Topic::<u64>::named_with(&name, &options).unwrap();
+    let options = Topic::<u64>::options().subscribers(2);
+    let subscriber = options.named(&name, 4).unwrap().subscriber().unwrap();
+    let other = options.named(&name, 4).unwrap();
     other.publisher().unwrap().send(7).unwrap();
     assert_eq!(*subscriber.receive().unwrap(), 7);
     refused!(
@@ -436,7 +452,7 @@ fn a_name_that_many_ask_for_at_once_is_made_once() {
 #[test]
 fn publishers_that_left_are_told_of_and_others_may_come() {
     let region = region();
-    let topic = Topic::<u64>::create(&region, "t", &Options::new(4)).unwrap();
+    let topic = Topic::<u64>::create(&region, "t", 4).unwrap();
     let subscriber = topic.subscriber().unwrap();
     assert!(!subscriber.is_ready() && subscriber.is_empty());
     refused!(subscriber.try_receive(), TryReceiveError::Empty);

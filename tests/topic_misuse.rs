@@ -10,7 +10,7 @@ use allmende::Region;
 use allmende::inspect::{ObjectState, SharedState, state};
 use allmende::region::{AccessError, ObjectError};
 use allmende::topic::error::RoleError;
-use allmende::topic::{ByteTopic, Options, Policy, Topic};
+use allmende::topic::{ByteTopic, Policy, Topic, TopicOptions};
 use common::refused;
 
 fn region() -> Region {
@@ -34,70 +34,71 @@ fn what(region: &Region) -> SharedState {
 #[test]
 fn what_differs_is_named() {
     let region = region();
-    let options = Options::new(4);
-    Topic::<u64>::create(&region, "t", &options).unwrap();
-    let again = |options: &Options| Topic::<u64>::open_or_create_with(&region, "t", options);
-    again(&options).unwrap();
+    let options = Topic::<u64>::options;
+    options().create(&region, "t", 4).unwrap();
+    let again = |options: TopicOptions<u64>| options.open_or_create(&region, "t", 4);
+    again(options()).unwrap();
     Topic::<u64>::open(&region, "t").unwrap();
-    refused!(again(&Options::new(8)), ObjectError::WrongCapacity { found: 4, expected: 8, .. });
     refused!(
-        again(&options.clone().subscribers(9)),
+        options().open_or_create(&region, "t", 8),
+        ObjectError::WrongCapacity { found: 4, expected: 8, .. }
+    );
+    refused!(
+        again(options().subscribers(9)),
         ObjectError::WrongParameter { what: "subscribers", found: 8, expected: 9, .. }
     );
     refused!(
-        again(&options.clone().publishers(9)),
+        again(options().publishers(9)),
         ObjectError::WrongParameter { what: "publishers", found: 4, expected: 9, .. }
     );
     refused!(
-        again(&options.clone().history(4).blocks(50)),
+        again(options().history(4).blocks(50)),
         ObjectError::WrongParameter { what: "history", found: 0, expected: 4, .. }
     );
     refused!(
-        again(&options.clone().inline(0)),
+        again(options().inline(0)),
         ObjectError::WrongParameter { what: "inline bytes", found: 8, expected: 0, .. }
     );
     refused!(
-        again(&options.clone().loans(1).blocks(25)),
+        again(options().loans(1).blocks(25)),
         ObjectError::WrongParameter { what: "loans a subscriber", .. }
     );
     refused!(
-        again(&options.clone().blocks(50)),
+        again(options().blocks(50)),
         ObjectError::WrongParameter { what: "blocks of a size", found: 25, expected: 50, .. }
     );
-    refused!(
-        again(&options.clone().at_first(5)),
-        ObjectError::WrongParameter { what: "blocks at first", .. }
-    );
-    refused!(Topic::<u64>::create(&region, "t", &options), ObjectError::NameTaken { .. });
+    refused!(again(options().at_first(5)), ObjectError::WrongParameter { what: "blocks at first", .. });
+    refused!(options().create(&region, "t", 4), ObjectError::NameTaken { .. });
     refused!(Topic::<i64>::open(&region, "t"), ObjectError::WrongType { .. });
     refused!(ByteTopic::open(&region, "t"), ObjectError::WrongType { .. });
     refused!(ByteTopic::open(&region, "u"), ObjectError::NotFound { .. });
     refused!(allmende::Event::open(&region, "t"), ObjectError::WrongKind { .. });
-    for wrong in [
-        Options::new(0),
-        Options::new(1 << 30),
-        Options::new(4).subscribers(0),
-        Options::new(4).subscribers(65),
-        Options::new(4).publishers(0),
-        Options::new(4).publishers(65),
-        Options::new(4).loans(0),
-        Options::new(4).inline(105),
-        Options::new(4).history(usize::MAX),
-        Options::new(4).history(8).blocks(8),
-        Options::new(4).class(10, 10),
-        Options::new(4).blocks(0),
-    ] {
-        refused!(Topic::<u64>::create(&region, "wrong", &wrong), ObjectError::InvalidSize { .. });
+    for depth in [0, 1 << 30] {
+        refused!(options().create(&region, "wrong", depth), ObjectError::InvalidSize { .. });
     }
-    refused!(Topic::<[u8; 1 << 20]>::create(&region, "large", &options), ObjectError::NoSpace { .. });
-    let nine = (1..10).fold(Options::new(4), |options, size| options.class(size, 4));
-    refused!(ByteTopic::create(&region, "nine", &nine), ObjectError::InvalidSize { .. });
+    for wrong in [
+        options().subscribers(0),
+        options().subscribers(65),
+        options().publishers(0),
+        options().publishers(65),
+        options().loans(0),
+        options().inline(105),
+        options().history(usize::MAX),
+        options().history(8).blocks(8),
+        options().class(10, 10),
+        options().blocks(0),
+    ] {
+        refused!(wrong.create(&region, "wrong", 4), ObjectError::InvalidSize { .. });
+    }
+    refused!(Topic::<[u8; 1 << 20]>::create(&region, "large", 4), ObjectError::NoSpace { .. });
+    let nine = (1..10).fold(ByteTopic::options(), |options, size| options.class(size, 4));
+    refused!(nine.create(&region, "nine", 4), ObjectError::InvalidSize { .. });
 }
 
 #[test]
 fn a_read_only_attachment_takes_no_part() {
     let region = region();
-    Topic::<u64>::create(&region, "t", &Options::new(4)).unwrap();
+    Topic::<u64>::create(&region, "t", 4).unwrap();
     let readers = Region::open().read_only(true).descriptor(region.descriptor()).unwrap();
     let topic = Topic::<u64>::open(&readers, "t").unwrap();
     refused!(topic.publisher(), RoleError::Access(AccessError::ReadOnly));
@@ -124,17 +125,17 @@ fn nonsense_is_no_panic() {
         at::SUBSCRIBERS,
         at::TAILS,
         at::EVICTED,
-        at::JOINED,
         at::CURSORS,
-        at::CURSORS + 8 * 128,
-        at::CURSORS + 8 * 128 + 16,
-        at::CURSORS + 8 * 128 + 8,
+        at::CURSORS + at::FIGURES,
+        at::CURSORS + 8 * at::SUBSCRIPTION,
+        at::CURSORS + 8 * at::SUBSCRIPTION + 16,
+        at::CURSORS + 8 * at::SUBSCRIPTION + 8,
     ];
     for (index, word) in words.into_iter().enumerate() {
         for value in [u64::MAX, 1 << 63, 1 << 40, 0x0101_0101_0101_0101] {
             for policy in [Policy::Lossless, Policy::OverwriteOldest] {
                 let region = region();
-                let topic = Topic::<Big>::create(&region, "t", &Options::new(2).history(2)).unwrap();
+                let topic = Topic::<Big>::options().history(2).create(&region, "t", 2).unwrap();
                 let offset = region.objects()[0].offset;
                 let mut publisher = topic.publisher().unwrap();
                 let subscriber = topic.subscriber_with(policy, 0).unwrap();
@@ -154,7 +155,7 @@ fn nonsense_is_no_panic() {
     }
     for word in [at::CLASSES, at::CLASSES + 8, at::CLASS_COUNT] {
         let region = region();
-        Topic::<Big>::create(&region, "t", &Options::new(2)).unwrap();
+        Topic::<Big>::create(&region, "t", 2).unwrap();
         common::poke(&region, region.objects()[0].offset + word, u64::MAX);
         refused!(Topic::<Big>::open(&region, "t"), ObjectError::Access(AccessError::Corrupt));
     }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use allmende::Region;
 use allmende::inspect::{ObjectState, state};
 use allmende::topic::error::TryReceiveError;
-use allmende::topic::{Options, Policy, Publisher, Subscriber, Topic};
+use allmende::topic::{Policy, Publisher, Subscriber, Topic};
 use proptest::prelude::*;
 
 /// How many blocks somebody holds, of the first class.
@@ -89,8 +89,8 @@ where
 {
     let region = Region::create().size(1 << 20).memfd("model").unwrap();
     // Blocks for all that can be held: three full subscriptions, loans, history, one claim.
-    let options = Options::new(DEPTH).subscribers(3).history(HISTORY).loans(2).blocks(24);
-    let topic = Topic::<[u64; N]>::create(&region, "t", &options).unwrap();
+    let options = Topic::<[u64; N]>::options().subscribers(3).history(HISTORY).loans(2).blocks(24);
+    let topic = options.create(&region, "t", DEPTH).unwrap();
     let mut publisher: Option<Publisher<[u64; N]>> = Some(topic.publisher().unwrap());
     let empty = || [const { None }; PLACES];
     let mut model = Model { published: 0, history: VecDeque::new(), subscribers: empty().to_vec() };

@@ -19,8 +19,8 @@ enum End<Q: Body, R: Body> {
 }
 
 impl<Q: Body, R: Body> End<Q, R> {
-    fn new(region: &Region, name: &str, options: &ServiceOptions, first: bool) -> Result<Self> {
-        let service = Service::<Q, R>::open_or_create(region, name, options)?;
+    fn new(region: &Region, name: &str, options: &ServiceOptions<Q, R>, first: bool) -> Result<Self> {
+        let service = options.open_or_create(region, name)?;
         Ok(if first {
             Self::First(service.client()?.wait_strategy(Wait::Spin))
         } else {
@@ -48,11 +48,10 @@ pub(crate) struct Calls {
 
 impl Calls {
     pub(crate) fn new(region: &Region, first: bool) -> Result<Self> {
-        let options = Service::<Line, Line>::options();
         Ok(Self {
-            lines: End::new(region, "service", &options, first)?,
-            parts: End::new(region, "service in parts", &options.parts(PARTS), first)?,
-            bytes: End::new(region, "service of bytes", &options, first)?,
+            lines: End::new(region, "service", &Service::options(), first)?,
+            parts: End::new(region, "service in parts", &Service::options().parts(PARTS), first)?,
+            bytes: End::new(region, "service of bytes", &Service::options(), first)?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The topic: what both sides publish to each other, and the figures.
 
-use allmende::topic::{Loan, Options, Publisher, Subscriber, Topic};
+use allmende::topic::{Loan, Publisher, Subscriber, Topic, TopicOptions};
 use allmende::{Payload, Region, Wait};
 
 use crate::Result;
@@ -42,9 +42,8 @@ impl<const N: usize> Pair<N>
 where
     Message<N>: Payload,
 {
-    fn new(region: &Region, name: &str, options: &Options, first: bool) -> Result<Self> {
-        let topic =
-            |way| Topic::<Message<N>>::open_or_create_with(region, &format!("topic {name} {way}"), options);
+    fn new(region: &Region, name: &str, options: &TopicOptions<Message<N>>, first: bool) -> Result<Self> {
+        let topic = |way| options.open_or_create(region, &format!("topic {name} {way}"), TRIP_DEPTH);
         let (there, back) = (topic("there")?, topic("back")?);
         let (to, from) = if first { (there, back) } else { (back, there) };
         let spin = Wait::Spin;
@@ -134,8 +133,7 @@ where
     Message<N>: Payload,
 {
     fn new(region: &Region, name: &str, subscribers: usize, first: bool) -> Result<Self> {
-        let options = Options::new(STREAM_DEPTH);
-        let topic = Topic::<Message<N>>::open_or_create_with(region, &format!("topic {name}"), &options)?;
+        let topic = Topic::<Message<N>>::open_or_create(region, &format!("topic {name}"), STREAM_DEPTH)?;
         let (mut tx, mut rx) = (None, Vec::new());
         if first {
             tx = Some(topic.publisher()?.wait_strategy(Wait::Spin));
@@ -182,10 +180,10 @@ pub(crate) struct Topics {
 
 impl Topics {
     pub(crate) fn new(region: &Region, first: bool) -> Result<Self> {
-        let few = Options::new(TRIP_DEPTH).subscribers(1).loans(2).blocks(6);
+        let few = Topic::options().subscribers(1).loans(2).blocks(6);
         Ok(Self {
-            short: Pair::new(region, "short", &Options::new(TRIP_DEPTH), first)?,
-            block: Pair::new(region, "block", &Options::new(TRIP_DEPTH).inline(0), first)?,
+            short: Pair::new(region, "short", &Topic::options(), first)?,
+            block: Pair::new(region, "block", &Topic::options().inline(0), first)?,
             large: Pair::new(region, "large", &few, first)?,
             one: Fan::new(region, "one", 1, first)?,
             eight: Fan::new(region, "eight", MANY, first)?,

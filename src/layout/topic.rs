@@ -26,11 +26,19 @@
 //! | 1024 | 256 | subscribers' roles: the same | compare-and-swap | `AcqRel` |
 //! | 1280 | 512 | `tail` of each queue: messages put into it | holder of the turn | Relaxed, ordered by the turn |
 //! | 1792 | 512 | `evicted` of each subscription: how many of its messages were taken out again | holder of the turn | as above |
-//! | 2304 | 512 | `joined` of each: number of the first message that its subscriber could get | holder of the turn | as above |
-//! | 2816 | 512 | `first` of each: its cursor's position when it was joined | holder of the turn | as above |
-//! | 3328 | 512 | `evicted_before` of each: its `evicted` when it was joined | holder of the turn | as above |
-//! | 3840 | 128 a subscription | `cursor`: `[messages taken or evicted:63][parity of evicted:1]` | subscriber; the holder of the turn that evicts | Release or compare-and-swap, read by Acquire |
+//! | 2304 | 256 a subscription | a pair of lines with its `cursor`, and one with figures of it: see below | | |
 //! | then | | the log's entries; those of each subscription's queue; blocks, at multiples of 128 | | |
+//!
+//! Of a subscription:
+//!
+//! | offset | size | field | writer | ordering |
+//! | --- | --- | --- | --- | --- |
+//! | 0 | 8 | `cursor`: `[messages taken or evicted:63][parity of evicted:1]` | subscriber; the holder of the turn that evicts | Release or compare-and-swap, read by Acquire |
+//! | 128 | 8 | `joined`: number of the first message that its subscriber could get | holder of the turn, for one who comes | Relaxed, ordered by the turn |
+//! | 136 | 8 | `first`: the cursor's position then | the same | as above |
+//! | 144 | 8 | `evicted_before`: its `evicted` then | the same | as above |
+//! | 152 | 24 | `taken_before`, `dropped_before`, `abandoned_before`: what had become of messages for earlier subscribers, then | the same | as above |
+//! | 176 | 24 | `taken`, `dropped`, `abandoned`: the same with the last subscriber; hold when its bit in `live` is clear | holder of the turn, behind one who is gone | as above |
 //!
 //! All messages go into the log, whose entry for a message is the one at its number; those that lose nothing, or their
 //! oldest, follow it there. One that goes without the newest has a queue of its own, into which what it gets is copied.
@@ -42,14 +50,14 @@
 //!              └──────────┴────────────┴──────────────┴───────────────┘
 //!   descriptor:  [length:32][block + 1:32]        block + 1 = 0: the payload stands in the entry
 //!
-//!   a block:    0          8             12                            64
-//!              ┌──────────┬─────────────┬─────────────────────────────┬─────────┐
-//!              │ holders  │ publisher   │ reserved, zero              │ payload │
-//!              │ bit s: s │ [kept][own] │                             │         │
-//!              └──────────┴─────────────┴─────────────────────────────┴─────────┘
+//!   a block:    0          8                               16               64
+//!              ┌──────────┬───────────────────────────────┬────────────────┬─────────┐
+//!              │ holders  │ publisher                     │ reserved, zero │ payload │
+//!              │ bit s: s │ [given up:32][out][kept][own] │                │         │
+//!              └──────────┴───────────────────────────────┴────────────────┴─────────┘
 //! ```
 //!
-//! A block is free when nobody holds it *and* it has no publisher. Blocks are numbered through all classes.
+//! A block is free when nobody holds it *and* it has no publisher. It counts how often it was claimed and given up. Blocks are numbered through all classes.
 //! In the directory `item_size` is that of a `T`, 0 for a topic of bytes; `item_count` the entries of a
 //! subscription; the log has as many, or more if the history is longer. The `parameters` are `subscribers`, `publishers`, `history` and `inline` (bytes of a short
 //! payload).
@@ -100,14 +108,12 @@ pub const SUBSCRIBERS: u64 = 1024;
 pub const TAILS: u64 = 1280;
 /// Offset of the subscriptions' `evicted`, eight bytes each.
 pub const EVICTED: u64 = 1792;
-/// Offset of the subscriptions' `joined`, eight bytes each.
-pub const JOINED: u64 = 2304;
-/// Offset of the subscriptions' `first`, eight bytes each.
-pub const FIRST: u64 = 2816;
-/// Offset of the subscriptions' `evicted_before`, eight bytes each.
-pub const EVICTED_BEFORE: u64 = 3328;
-/// Offset of the subscriptions' cursors, 128 bytes each.
-pub const CURSORS: u64 = 3840;
+/// Offset of the subscriptions, [`SUBSCRIPTION`] bytes each; a cursor is the first word of each.
+pub const CURSORS: u64 = 2304;
+/// Bytes of a subscription.
+pub const SUBSCRIPTION: u64 = 256;
+/// Offset of its figures within a subscription.
+pub const FIGURES: u64 = 128;
 
 /// Bytes of an entry before its short payload: stamp, number, descriptor.
 pub const ENTRY_HEAD: u64 = 24;
@@ -117,6 +123,8 @@ pub const BLOCK_HEAD: u64 = 64;
 pub const BLOCK_PUBLISHER: u64 = 8;
 /// The bit of a block's `publisher` that says that the history keeps it.
 pub const KEPT: u32 = 1 << 30;
+/// The bit that says, beside a publisher's name, that it has published the block.
+pub const OUT: u32 = 1 << 31;
 
 /// The most subscribers, a bit each.
 pub const MAX_SUBSCRIBERS: u64 = 64;
@@ -170,5 +178,5 @@ pub const fn pool_offset(subscribers: u64, depth: u64, history: u64, inline: u64
     }
     // All far below 2^64: 2^6 · 2^24 · 2^7.
     let entries = (subscribers * depth + log_length(depth, history)) * entry_stride(inline);
-    round_up(CURSORS + 128 * subscribers + entries, OBJECT_ALIGN)
+    round_up(CURSORS + SUBSCRIPTION * subscribers + entries, OBJECT_ALIGN)
 }

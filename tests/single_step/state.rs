@@ -50,7 +50,7 @@ struct Written {
 
 fn written() -> Written {
     let region = small_region();
-    let cell = Cell::with_readers(READERS).create(&region, "cell").unwrap();
+    let cell = Cell::options().readers(READERS).create(&region, "cell").unwrap();
     let (mut writer, mut reader) = (cell.writer().unwrap(), cell.reader().unwrap());
     writer.write(message(1)).unwrap();
     assert_eq!(number_of(&reader.read().unwrap()), 1);

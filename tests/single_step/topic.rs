@@ -2,7 +2,7 @@
 
 use allmende::inspect::{ObjectState, state};
 use allmende::topic::error::TryReceiveError;
-use allmende::topic::{Options, Policy, Publisher, Subscriber, Topic};
+use allmende::topic::{Policy, Publisher, Subscriber, Topic};
 use allmende::{Payload, Region};
 
 use crate::common;
@@ -35,9 +35,8 @@ where
     /// Three messages were published. The lossless one has taken all but `queued`; the others are full.
     fn new(queued: u64) -> Self {
         let region = Region::create().size(1 << 14).participants(8).objects(8).memfd("step").unwrap();
-        let options =
-            Options::new(DEPTH as usize).history(HISTORY as usize).subscribers(4).publishers(2).blocks(14);
-        let topic = Topic::create(&region, "topic", &options).unwrap();
+        let options = Topic::options().history(HISTORY as usize).subscribers(4).publishers(2).blocks(14);
+        let topic = options.create(&region, "topic", DEPTH as usize).unwrap();
         let publisher = topic.publisher().unwrap();
         let subscribers = POLICIES.map(|policy| topic.subscriber_with(policy, 0).unwrap());
         let mut world = Self { region, topic, publisher, subscribers, next: [0; 3], published: 0 };

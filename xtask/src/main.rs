@@ -15,8 +15,10 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask test [PART…]             every kind of test, with a closing table
-cargo xtask mutate-orderings [--hot] weakens memory orderings one at a time; tests must notice
+cargo xtask mutate-orderings         weakens memory orderings one at a time; models must notice
   … --only PATH [MODELS]             those of files whose path contains this; runs models called like that
+  … --jobs NUMBER                    so many at a time, not one for each core
+  … --within SECONDS                 begins nothing after that; the next run goes on
 
 Parts of `test`:
 ";
@@ -26,11 +28,8 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let good = match arguments.as_slice() {
         ["test", wanted @ ..] => suite::run(wanted),
-        ["mutate-orderings"] => mutate::run(&mutate::Wanted::default()),
-        ["mutate-orderings", "--hot"] => mutate::run(&mutate::Wanted { hot: true, ..Default::default() }),
-        ["mutate-orderings", "--only", path] => mutate::run(&mutate::Wanted { path, ..Default::default() }),
-        ["mutate-orderings", "--only", path, models] => {
-            mutate::run(&mutate::Wanted { path, models, ..Default::default() })
+        ["mutate-orderings", wanted @ ..] => {
+            mutate::Wanted::read(wanted).and_then(|wanted| mutate::run(&wanted))
         }
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");

@@ -1,321 +1,257 @@
 //! `cargo xtask mutate-orderings`: do the models notice a memory ordering that is too weak?
 //!
-//! Works on a copy of the tree, one place at a time: an `Ordering` becomes `Relaxed`, a fence or
-//! barrier goes away, and the loom models run. A failing (or hanging) model has caught it. What
-//! survives must be explained in `docs/orderings-survivors.md`.
+//! Works on a copy of the tree in which every place that orders memory stands behind a switch: an
+//! `Ordering` that becomes `Relaxed`, a fence or barrier that goes away. The copy is built once; each
+//! model runs once as it is, which tells what places it reaches; then, for one place after the other,
+//! the models that reach it run with that place weak, the quickest first, until one fails (or hangs).
+//! What survives must be explained in `docs/orderings-survivors.md`.
+//!
+//! What is known of a tree is kept: a run that was cut off goes on where it was.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod explained;
+mod models;
+mod places;
+mod report;
+mod results;
+// Compiled into the copy; here for its tests only.
+#[cfg(test)]
+mod switch;
+mod tree;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
-use crate::runner::{self, Ended};
-use crate::traces::Traces;
+use explained::Explained;
+use models::{Models, source_of};
+use places::Place;
+use report::Report;
+use results::{End, Model, Results};
+use tree::Tree;
 
-/// The files whose orderings are weakened, and whether they are hot paths.
-const FILES: &[(&str, bool)] = &[
-    ("src/sync/robust_lock.rs", true),
-    ("src/sync/eventcount.rs", true),
-    ("src/sync/wait_any.rs", true),
-    ("src/sync/robust_rwlock.rs", true),
-    ("src/sync/places.rs", true),
-    ("src/sync/permits.rs", true),
-    ("src/sync/robust_condvar.rs", true),
-    ("src/sync/robust_barrier.rs", true),
-    ("src/sync/robust_once.rs", true),
-    ("src/sync/flag.rs", true),
-    ("src/sync/leases.rs", true),
-    ("src/ring/core.rs", true),
-    ("src/ring/records.rs", true),
-    ("src/ring/lanes.rs", true),
-    ("src/ring/role_words.rs", true),
-    ("src/ring/mpmc.rs", true),
-    ("src/ring/cell.rs", true),
-    ("src/ring/broadcast.rs", true),
-    ("src/ring/calls.rs", true),
-    ("src/ring/parts.rs", true),
-    ("src/ring/topic/deliver.rs", true),
-    ("src/ring/topic/pool.rs", true),
-    ("src/ring/topic/subscriptions.rs", true),
-    ("src/ring/topic/turn.rs", true),
-    ("src/ring/roles.rs", false),
-    ("src/ring/bytes.rs", false),
-];
-/// What must notice: arguments of `cargo test`.
-const TESTS: &[&str] = &["--package", "allmende", "--release", "--lib"];
-const FILTER: &str = "loom_";
-const STRONG: &[&str] = &["Acquire", "Release", "AcqRel", "SeqCst"];
-/// Calls that order without a value, as statements of their own.
-const FENCES: &[&str] = &["fence", "compiler_fence", "light_barrier", "heavy_barrier", "fence_behind_rmw"];
 const EXPLAINED: &str = "docs/orderings-survivors.md";
-const WANTED_PERCENT: usize = 95;
 
-/// One place, weakened.
-#[derive(Debug, PartialEq, Eq)]
-struct Mutant {
-    /// Counted from 1.
-    line: usize,
-    /// The function that it stands in.
-    function: String,
-    /// The whole line as it was, trimmed.
-    was: String,
-    /// What was done to it.
-    change: String,
-    source: String,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Outcome {
-    Caught,
-    Hung,
-    Survived,
-}
-
-/// Which files are weakened, and what must notice.
+/// Which files are weakened, what must notice, and how.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted<'a> {
-    /// Hot paths only.
-    pub(crate) hot: bool,
     /// What the file's path must contain.
-    pub(crate) path: &'a str,
+    path: &'a str,
     /// What the models' names must contain.
-    pub(crate) models: &'a str,
+    models: &'a str,
+    /// How many run at a time; by default as many as there are cores.
+    jobs: Option<u32>,
+    /// How long new ones begin.
+    within: Option<Duration>,
 }
 
-impl Default for Wanted<'_> {
-    fn default() -> Self {
-        Self { hot: false, path: "", models: FILTER }
+impl<'a> Wanted<'a> {
+    /// Reads the command's arguments.
+    pub(crate) fn read(mut arguments: &[&'a str]) -> Result<Self, String> {
+        let number =
+            |word: &str| word.parse().map_err(|_| format!("mutate-orderings: `{word}` is no number"));
+        let mut wanted = Self::default();
+        loop {
+            arguments = match arguments {
+                [] => return Ok(wanted),
+                ["--jobs", jobs, rest @ ..] => {
+                    wanted.jobs = Some(number(jobs)?);
+                    rest
+                }
+                ["--within", seconds, rest @ ..] => {
+                    wanted.within = Some(Duration::from_secs(u64::from(number(seconds)?)));
+                    rest
+                }
+                ["--only", path, models, rest @ ..] if !models.starts_with("--") => {
+                    (wanted.path, wanted.models) = (path, models);
+                    rest
+                }
+                ["--only", path, rest @ ..] => {
+                    wanted.path = path;
+                    rest
+                }
+                [other, ..] => return Err(format!("mutate-orderings: what is `{other}`?")),
+            }
+        }
     }
 }
 
-/// Runs all mutants; whether enough were caught.
+/// Runs the models over all that is wanted; whether enough was caught.
 pub(crate) fn run(wanted: &Wanted<'_>) -> Result<bool, String> {
-    let place = crate::target().join("mutants");
-    let tree = place.join("tree");
-    let shown = |error: io::Error| format!("the copy in {}: {error}", place.display());
-    copy_tree(&crate::root(), &tree, &crate::target()).map_err(shown)?;
-    let explained = match fs::read_to_string(crate::root().join(EXPLAINED)) {
-        Ok(text) => explained(&text),
-        Err(error) => return Err(format!("{EXPLAINED}: {error}")),
-    };
+    let page = crate::root().join(EXPLAINED);
+    let page = fs::read_to_string(page).map_err(|error| format!("{EXPLAINED}: {error}"))?;
+    let explained = Explained::read(&page);
+    let folder = crate::target().join("mutants");
+    let tree = Tree::copy(&crate::root(), folder.join("tree"), &crate::target())?;
+    println!("building the models, each place behind a switch");
+    let models = Models::build(&tree, &folder.join("target"))?;
+    let mut names = models.names()?;
+    let sources = names.iter().map(|name| source_of(name)).collect();
+    let own = |name: &str| tree.fingerprint_of(&source_of(name));
+    let results = Results::of(&folder.join("results"), tree.fingerprint_without(&sources), own);
+    let results = results.map_err(|error| format!("{}: {error}", folder.display()))?;
+    names.retain(|name| name.contains(wanted.models));
+    let end = wanted.within.map(|within| Instant::now() + within);
+    let run = Run { wanted, tree, models, results: Mutex::new(results), end };
 
-    println!("The models as they are:");
-    let bench = Bench {
-        tree,
-        models: wanted.models.to_owned(),
-        traces: Traces::before().map_err(|error| error.to_string())?,
-    };
-    bench.build(false)?;
-    let started = Instant::now();
-    let ended = bench.test(None, false)?;
-    if !ended.success || ended.tally.passed == 0 {
-        return Err("the models must pass before anything is weakened".to_owned());
+    if run.look_at_models(&names, &folder)? {
+        run.weaken()?;
+        let all = wanted.path.is_empty() && wanted.models.is_empty();
+        Ok(run.report(&explained).conclude(&explained, all))
+    } else {
+        println!("not all models were looked at: the same command goes on with them");
+        Ok(false)
     }
-    // Weaker orderings mean more interleavings; but a model that takes this much longer hangs.
-    let limit = Duration::from_mins(1).max(started.elapsed() * 5);
+}
 
-    let (mut caught, mut excused, mut survivors) = (0, 0, Vec::new());
-    let is_wanted = |(file, hot): &&(&str, bool)| (*hot || !wanted.hot) && file.contains(wanted.path);
-    for (file, _) in FILES.iter().filter(is_wanted) {
-        let path = bench.tree.join(file);
-        let original = fs::read_to_string(&path).map_err(|error| format!("{file}: {error}"))?;
-        for mutant in mutants(&original) {
-            let Mutant { line, function, was, change, .. } = &mutant;
-            let place = format!("{file}:{function}");
+struct Run<'a> {
+    wanted: &'a Wanted<'a>,
+    tree: Tree,
+    models: Models,
+    results: Mutex<Results>,
+    end: Option<Instant>,
+}
+
+impl Run<'_> {
+    /// Runs each model as it is; whether there was time for all.
+    fn look_at_models(&self, names: &[String], folder: &Path) -> Result<bool, String> {
+        let known = |name: &&String| self.results().models.contains_key(*name);
+        let todo: Vec<_> = names.iter().filter(|name| !known(name)).collect();
+        self.side_by_side(&todo, |number, name| {
+            let (takes, reaches) = self.models.reached(name, &folder.join(format!("reached.{number}")))?;
+            let (seconds, places) = (takes.as_secs_f64(), reaches.len());
+            println!("[{:3}/{}] {name} reaches {places} places ({seconds:.1} s)", number + 1, todo.len());
+            let model = Model { takes, reaches };
+            self.results().add_model(name, self.own(name), model).map_err(|error| error.to_string())
+        })?;
+        Ok(names.iter().all(|name| known(&name)))
+    }
+
+    /// Weakens each place that is wanted and of which not all is known.
+    fn weaken(&self) -> Result<(), String> {
+        let is_new = |&place: &usize| self.end_of(place).is_none();
+        let todo: Vec<_> = self.places().filter(is_new).collect();
+        self.side_by_side(&todo, |number, &place| {
             let started = Instant::now();
-            fs::write(&path, &mutant.source).map_err(shown)?;
-            let outcome = bench.check(limit).map_err(|error| format!("{file}:{line}: {change}: {error}"));
-            fs::write(&path, &original).map_err(shown)?;
-            let reason = explained.iter().find(|(at, line)| *at == place && line == was);
-            let word = match (outcome?, reason) {
-                (Outcome::Survived, None) => {
-                    survivors.push(format!("| {place} | `{}` | … |", was.replace('|', "\\|")));
-                    "SURVIVED"
-                }
-                (Outcome::Survived, Some(_)) => {
-                    excused += 1;
-                    "explained"
-                }
-                (outcome, _) => {
-                    caught += 1;
-                    if outcome == Outcome::Hung { "caught (hangs)" } else { "caught" }
-                }
-            };
+            let by = self.weaken_one(place)?;
+            let word = self.end_of(place).map_or("unfinished", |end| match end {
+                End::Failed => "caught",
+                End::Hung => "hung",
+                End::Passed => "SURVIVED",
+                End::OutOfTime => "OUT OF TIME",
+            });
+            let (file, Place { line, function, change, .. }) = &self.tree.places[place];
+            let number = format!("[{:3}/{}]", number + 1, todo.len());
             let seconds = started.elapsed().as_secs_f64();
-            println!("{word:<14} {file}:{line}, {function}: {change} ({seconds:.1} s)");
-        }
-    }
-    bench.traces.left_behind();
-    Ok(conclude(caught, excused, &survivors))
-}
-
-fn conclude(caught: usize, excused: usize, survivors: &[String]) -> bool {
-    let counted = caught + survivors.len();
-    let enough = caught * 100 >= counted * WANTED_PERCENT;
-    if !survivors.is_empty() {
-        println!("\nTo be caught by a model, or explained in {EXPLAINED}:");
-        for row in survivors {
-            println!("{row}");
-        }
-    }
-    let verdict = if enough { "enough" } else { "too few" };
-    println!("\n{caught} of {counted} caught, {excused} explained beside them: {verdict}");
-    enough
-}
-
-/// The copy that is changed, and what its tests leave behind.
-struct Bench {
-    tree: PathBuf,
-    models: String,
-    traces: Traces,
-}
-
-impl Bench {
-    fn check(&self, limit: Duration) -> Result<Outcome, String> {
-        self.build(true)?;
-        Ok(match self.test(Some(limit), true)? {
-            Ended { hung: true, .. } => Outcome::Hung,
-            Ended { success: true, .. } => Outcome::Survived,
-            Ended { .. } => Outcome::Caught,
+            println!("{number} {word:11} {file}:{line}, {function}: {change} ({by}{seconds:.1} s)");
+            Ok(())
         })
     }
 
-    fn build(&self, quiet: bool) -> Result<(), String> {
-        let mut command = self.cargo_test();
-        command.arg("--no-run");
-        match runner::run(command, None, hear(quiet), || ()) {
-            Ok(ended) if ended.success => Ok(()),
-            Ok(_) => Err("does not build".to_owned()),
-            Err(error) => Err(format!("cargo: {error}")),
-        }
-    }
-
-    fn test(&self, limit: Option<Duration>, quiet: bool) -> Result<Ended, String> {
-        let mut command = self.cargo_test();
-        command.arg(&self.models);
-        self.traces.mark(&mut command, 0).map_err(|error| error.to_string())?;
-        let (kill, deadline) = (|| self.traces.kill_all(), limit.map(|limit| Instant::now() + limit));
-        runner::run(command, deadline, hear(quiet), kill).map_err(|error| format!("cargo: {error}"))
-    }
-
-    /// Quick to build again after a small change.
-    fn cargo_test(&self) -> Command {
-        let mut command = Command::new("cargo");
-        command.arg("test").args(TESTS).current_dir(&self.tree);
-        command.env("RUSTFLAGS", crate::loom_flags());
-        command.env("CARGO_TARGET_DIR", crate::target().join("mutants/target"));
-        command.env("CARGO_INCREMENTAL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
-        command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
-        command
-    }
-}
-
-fn hear(quiet: bool) -> fn(&[u8]) {
-    if quiet { runner::hide } else { runner::show }
-}
-
-/// Every weakening of `source`, outside tests and comments.
-fn mutants(source: &str) -> Vec<Mutant> {
-    let mut mutants = Vec::new();
-    let (mut offset, mut function) = (0, "");
-    let tested = test_lines(source);
-    for (index, line) in source.split_inclusive('\n').enumerate() {
-        let code = line.split("//").next().unwrap_or_default();
-        if let Some((_, name)) = code.split_once("fn ") {
-            function = name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-        }
-        let mut add = |start: usize, length: usize, new: &str, change: String| {
-            let (before, after) = (&source[..offset + start], &source[offset + start + length..]);
-            let source = format!("{before}{new}{after}");
-            let (function, was) = (function.to_owned(), line.trim().to_owned());
-            mutants.push(Mutant { line: index + 1, function, was, change, source });
-        };
-        if !tested[index] {
-            for (start, prefix) in code.match_indices("Ordering::") {
-                let start = start + prefix.len();
-                let word = code[start..].split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-                // A fence cannot be Relaxed: it is removed, below.
-                if STRONG.contains(&word) && !is_fence(code) {
-                    add(start, word.len(), "Relaxed", format!("{word} → Relaxed"));
-                }
+    /// Runs the models that reach a place, until one notices, and says which.
+    fn weaken_one(&self, place: usize) -> Result<String, String> {
+        for (takes, name) in self.models_of(place) {
+            if self.results().end(place, &name).is_some() {
+                continue;
             }
-            if is_fence(code) {
-                let statement = code.trim();
-                let start = code.len() - code.trim_start().len();
-                add(start, statement.len(), "", format!("`{statement}` removed"));
+            if self.is_over() {
+                break;
+            }
+            // Weaker orderings mean more interleavings.
+            let limit = Duration::from_secs(10) + takes * 4;
+            let end = self.models.weakened(&name, place, limit)?;
+            let own = self.own(&name);
+            self.results().add_end(&name, own, place, end).map_err(|error| error.to_string())?;
+            if matches!(end, End::Failed | End::Hung) {
+                return Ok(format!("{}, ", name.rsplit(':').next().unwrap_or_default()));
             }
         }
-        offset += line.len();
+        Ok(String::new())
     }
-    mutants
-}
 
-/// Whether the line is one call of a fence, as a statement.
-fn is_fence(code: &str) -> bool {
-    let statement = code.trim();
-    let Some((call, _)) = statement.split_once('(') else { return false };
-    let name = call.rsplit(['.', ':']).next().unwrap_or_default();
-    statement.ends_with(");") && FENCES.contains(&name)
-}
+    /// What is known of a place: how the model that notices ended, or all of them; `None`: not all is known.
+    /// A place that no model reaches, or could notice, passes.
+    fn end_of(&self, place: usize) -> Option<End> {
+        let models = self.models_of(place);
+        let ends: Vec<_> = models.iter().map(|(_, name)| self.results().end(place, name)).collect();
+        let has = |end: End| ends.contains(&Some(end)).then_some(end);
+        let all = (!ends.contains(&None)).then_some(End::Passed);
+        has(End::Failed).or(has(End::Hung)).or(all.map(|passed| has(End::OutOfTime).unwrap_or(passed)))
+    }
 
-/// For each line, whether it belongs to an item under `#[cfg(test)]`, or some cfg with `test` in it.
-fn test_lines(source: &str) -> Vec<bool> {
-    let (mut within, mut depth, mut opened) = (false, 0_usize, false);
-    source
-        .lines()
-        .map(|line| {
-            let code = line.split("//").next().unwrap_or_default();
-            let words = || code.split(|c: char| !c.is_alphanumeric() && c != '_');
-            if !within && code.trim().starts_with("#[cfg(") && words().any(|word| word == "test") {
-                (within, depth, opened) = (true, 0, false);
-            }
-            let skip = within;
-            if within {
-                depth += code.matches('{').count();
-                opened |= depth > 0;
-                depth = depth.saturating_sub(code.matches('}').count());
-                within = !(depth == 0 && (opened || code.trim_end().ends_with(';')));
-            }
-            skip
-        })
-        .collect()
-}
-
-/// File and function, and the line, of the table's rows `| file:function | line | reason |` that give a reason.
-fn explained(text: &str) -> Vec<(String, String)> {
-    let rows = text.lines().filter_map(|row| {
-        let row = row.trim().strip_prefix('|')?.strip_suffix('|')?.replace("\\|", "\0");
-        let cells = row.split('|').map(|cell| cell.trim().trim_matches('`').replace('\0', "|"));
-        let [place, line, reason] = cells.collect::<Vec<_>>().try_into().ok()?;
-        (!reason.is_empty() && reason != "…").then_some((place, line))
-    });
-    rows.collect()
-}
-
-/// Makes `to` equal to `from`, but writes only what differs, so that cargo builds only that anew.
-fn copy_tree(from: &Path, to: &Path, target: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    let here = |path: &Path| -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect()
-    };
-    let skipped = |path: &Path| path == target || path.ends_with("target") || path.ends_with(".git");
-    let sources: Vec<PathBuf> = here(from)?.into_iter().filter(|path| !skipped(path)).collect();
-    for copy in here(to)? {
-        if !sources.iter().any(|source| source.file_name() == copy.file_name()) {
-            if copy.is_dir() { fs::remove_dir_all(copy)? } else { fs::remove_file(copy)? }
+    /// The wanted models that reach a place, the quickest first.
+    fn models_of(&self, place: usize) -> Vec<(Duration, String)> {
+        if !self.tree.places[place].1.can_be_noticed() {
+            return Vec::new();
         }
+        let results = self.results();
+        let models = results.models.iter();
+        let models = models
+            .filter(|(name, model)| name.contains(self.wanted.models) && model.reaches.contains(&place));
+        let mut models: Vec<_> = models.map(|(name, model)| (model.takes, name.clone())).collect();
+        models.sort();
+        models
     }
-    for source in sources {
-        let copy = to.join(source.file_name().expect("an entry has a name"));
-        if source.is_dir() {
-            copy_tree(&source, &copy, target)?;
-        } else if source.is_file() {
-            let bytes = fs::read(&source)?;
-            if fs::read(&copy).ok().as_ref() != Some(&bytes) {
-                fs::write(&copy, bytes)?;
+
+    fn report(&self, explained: &Explained) -> Report {
+        let all = self.results().models.values().flat_map(|model| model.reaches.clone()).collect::<Vec<_>>();
+        let files: BTreeSet<_> = all.iter().map(|&place| &self.tree.places[place].0).collect();
+        let mut report = Report::default();
+        for number in self.places() {
+            let (file, place) = &self.tree.places[number];
+            match self.end_of(number) {
+                _ if !files.contains(file) => report.add_beside(file, explained),
+                Some(end) => report.add(file, place, end, explained),
+                None => report.add_unfinished(),
             }
         }
+        report
     }
-    Ok(())
+
+    /// The places in files that are wanted.
+    fn places(&self) -> impl Iterator<Item = usize> {
+        (0..self.tree.places.len()).filter(|&place| self.tree.places[place].0.contains(self.wanted.path))
+    }
+
+    fn own(&self, model: &str) -> u64 {
+        self.tree.fingerprint_of(&source_of(model))
+    }
+
+    /// Whether nothing more is to begin.
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() > end)
+    }
+
+    fn results(&self) -> std::sync::MutexGuard<'_, Results> {
+        self.results.lock().expect("nobody panics with them")
+    }
+
+    /// Does each of `todo`, told its number, several at a time; begins none after the end.
+    fn side_by_side<T: Sync>(
+        &self,
+        todo: &[T],
+        work: impl Fn(usize, &T) -> Result<(), String> + Sync,
+    ) -> Result<(), String> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = self.wanted.jobs.map_or_else(cores, |jobs| jobs as usize).clamp(1, todo.len().max(1));
+        let (next, failed) = (Mutex::new(todo.iter().enumerate()), Mutex::new(None));
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    let stop = || self.is_over() || failed.lock().expect("nobody panics with it").is_some();
+                    while !stop() {
+                        let following = next.lock().expect("nobody panics with it").next();
+                        let Some((number, item)) = following else { break };
+                        if let Err(error) = work(number, item) {
+                            *failed.lock().expect("nobody panics with it") = Some(error);
+                        }
+                    }
+                });
+            }
+        });
+        failed.into_inner().expect("nobody panics with it").map_or(Ok(()), Err)
+    }
 }
 
 #[cfg(test)]
@@ -323,21 +259,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orderings_and_fences_are_weakened_and_tests_are_not() {
-        let source = "a.swap(0, Ordering::AcqRel); // Ordering::SeqCst\nb.cas(Ordering::Acquire, Ordering::Relaxed);\n\
-                      #[cfg(all(test, allmende_loom))]\nmod tests {\n  c.load(Ordering::Acquire);\n}\n  p.heavy_barrier();\n";
-        let found = mutants(source);
-        let changes: Vec<_> = found.iter().map(|mutant| (mutant.line, mutant.change.as_str())).collect();
-        let expected =
-            [(1, "AcqRel → Relaxed"), (2, "Acquire → Relaxed"), (7, "`p.heavy_barrier();` removed")];
-        assert_eq!(changes, expected);
-        assert!(found[0].source.starts_with("a.swap(0, Ordering::Relaxed); // Ordering::SeqCst\nb."));
-        assert!(found[2].source.ends_with("}\n  \n"));
-    }
-
-    #[test]
-    fn explanations_need_a_reason() {
-        let text = "| a.rs:f | `x.or(A) \\| B;` | it is so |\n| b.rs:g | `y` | … |\n";
-        assert_eq!(explained(text), [("a.rs:f".to_owned(), "x.or(A) | B;".to_owned())]);
+    fn arguments_come_in_any_order() {
+        let read = Wanted::read(&["--within", "60", "--only", "core.rs", "loom_slots", "--jobs", "1"]);
+        let within = Some(Duration::from_mins(1));
+        assert_eq!(read, Ok(Wanted { path: "core.rs", models: "loom_slots", jobs: Some(1), within }));
+        let read = Wanted::read(&["--only", "core.rs", "--jobs", "2"]);
+        assert_eq!(read, Ok(Wanted { path: "core.rs", jobs: Some(2), ..Wanted::default() }));
+        assert!(Wanted::read(&["--hot"]).is_err() && Wanted::read(&["--jobs", "x"]).is_err());
     }
 }

@@ -56,8 +56,7 @@ fn as_json(found: &Found) -> Value {
 
 fn table(found: &[Found]) -> String {
     if found.is_empty() {
-        return "no regions of yours; `cargo run --release --example hello` makes one for a moment\n"
-            .to_owned();
+        return "no regions of yours now: each goes with the last process that uses it\n".to_owned();
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::region::{AccessError, ObjectError};
+use crate::region::{AccessError, CreateError, ObjectError};
 
 /// Why an array was not created or opened.
 #[derive(Debug, Error)]
@@ -38,6 +38,9 @@ pub enum ArrayError {
         /// What was asked for.
         expected: String,
     },
+    /// The region of its own in which it was to lie was not to be had.
+    #[error(transparent)]
+    Region(#[from] CreateError),
     /// As for every object.
     #[error(transparent)]
     Object(#[from] ObjectError),

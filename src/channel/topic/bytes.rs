@@ -13,10 +13,10 @@ use super::error::{LoanError, PublishError, TryLoanError, TryPublishError};
 /// [module](super).
 ///
 /// ```
-/// use allmende::topic::{ByteTopic, Options};
+/// use allmende::topic::ByteTopic;
 /// # let region = allmende::Region::create().memfd("example")?;
-/// let options = Options::new(8).class(1000, 16).class(100_000, 4);
-/// let topic = ByteTopic::open_or_create_with(&region, "texts", &options)?;
+/// let options = ByteTopic::options().class(1000, 16).class(100_000, 4);
+/// let topic = options.open_or_create(&region, "texts", 8)?;
 /// let (mut publisher, subscriber) = (topic.publisher()?, topic.subscriber()?);
 /// publisher.send(b"short")?;
 /// let mut claim = publisher.loan(50_000)?;

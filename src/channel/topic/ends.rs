@@ -104,7 +104,7 @@ impl<T: Message + ?Sized> Deref for Claim<'_, T> {
     fn deref(&self) -> &T {
         // SAFETY: the claim has the place, which is for a message of that length, to itself until it is published. A
         // block's payload is aligned by 64; a short one by 8, which only types of no greater alignment have (see
-        // `Options::plan`).
+        // `TopicOptions`).
         unsafe { T::view(self.raw.pointer(), self.raw.length) }
     }
 }
@@ -147,7 +147,7 @@ impl<T: Message + ?Sized> Subscriber<T> {
     }
 
     /// The next message, waiting for it as long as it takes. Several can be held at once, up to
-    /// [`Options::loans`](super::Options::loans), and dropped in any order.
+    /// [`TopicOptions::loans`](super::TopicOptions::loans), and dropped in any order.
     ///
     /// # Errors
     /// See [`ReceiveError`]: all that was published is received before it is said that the publishers are gone.
@@ -227,6 +227,25 @@ impl<T: Message + ?Sized> Deref for Loan<'_, T> {
 impl<T: Message + ?Sized + fmt::Debug> fmt::Debug for Loan<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl<T: Message + ?Sized> Sealed for Publisher<T> {}
+
+/// Ready when every lossless subscriber has room for a message; if the last call that did not wait found no free block
+/// (or another publisher's turn), when there is one (when that is over).
+impl<T: Message + ?Sized> Waitable for Publisher<T> {
+    fn is_ready(&self) -> bool {
+        self.raw.would_say()
+    }
+
+    fn examine(&self) {
+        self.raw.shared().examine();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        let shared = self.raw.shared();
+        Bed { inner: &shared.inner, event: shared.mapped.publishers_event().0 }
     }
 }
 

@@ -101,7 +101,7 @@ pub enum TryReceiveError {
     #[error("there is no message")]
     Empty,
     /// As many loans are held as may be.
-    #[error("{max} loans are held already; drop one, or make the topic for more (`Options::loans`)")]
+    #[error("{max} loans are held already; drop one, or make the topic for more (`TopicOptions::loans`)")]
     TooManyLoans {
         /// How many may be held.
         max: u32,
@@ -125,7 +125,7 @@ pub enum ReceiveError {
     #[error("no message came in time")]
     TimedOut,
     /// As many loans are held as may be.
-    #[error("{max} loans are held already; drop one, or make the topic for more (`Options::loans`)")]
+    #[error("{max} loans are held already; drop one, or make the topic for more (`TopicOptions::loans`)")]
     TooManyLoans {
         /// How many may be held.
         max: u32,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::ends::{Publisher, Subscriber};
 use super::error::RoleError;
 use super::message::Message;
-use super::options::Options;
+use super::options::TopicOptions;
 use super::publisher::RawPublisher;
-use super::shared::{How, Shared};
+use super::shared::Shared;
 use super::subscriber::RawSubscriber;
 use super::{Policy, state};
 use crate::Region;
@@ -25,21 +25,26 @@ pub struct Topic<T: Message + ?Sized> {
 }
 
 impl<T: Message + ?Sized> Topic<T> {
-    /// The topic of that name in `region`, made where there is none, with room for `depth` messages in each
-    /// subscription and the other [`Options`] as they are by default.
+    /// Starts describing a topic that is not as by default.
+    ///
+    /// ```
+    /// use allmende::{Region, Topic};
+    /// let region = Region::create().memfd("example")?;
+    /// let options = Topic::<[u8; 1000]>::options().subscribers(3).history(4).blocks(32);
+    /// let images = options.create(&region, "images", 16)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn options() -> TopicOptions<T> {
+        TopicOptions::new()
+    }
+
+    /// The topic of that name in `region`, made where there is none, with room for `depth` messages (rounded up to a
+    /// power of two, 2 at the least) in each subscription.
     ///
     /// # Errors
     /// See [`ObjectError`].
     pub fn open_or_create(region: &Region, name: &str, depth: usize) -> Result<Self, ObjectError> {
-        Self::open_or_create_with(region, name, &Options::new(depth))
-    }
-
-    /// The same with other options, which those of one that is there must equal.
-    ///
-    /// # Errors
-    /// See [`ObjectError`]: what differs is named, with both values.
-    pub fn open_or_create_with(region: &Region, name: &str, options: &Options) -> Result<Self, ObjectError> {
-        Ok(Self::of(Shared::make(region, name, &T::kind()?, options, How::OpenOrCreate)?))
+        Self::options().open_or_create(region, name, depth)
     }
 
     /// The topic of that name in the user's namespace, in a region of its own; made where there is none. Whoever of
@@ -58,23 +63,15 @@ impl<T: Message + ?Sized> Topic<T> {
     /// # Errors
     /// See [`NamedError`].
     pub fn named(name: &str, depth: usize) -> Result<Self, NamedError> {
-        Self::named_with(name, &Options::new(depth))
-    }
-
-    /// The same with other options, which those of one that is there must equal.
-    ///
-    /// # Errors
-    /// See [`NamedError`].
-    pub fn named_with(name: &str, options: &Options) -> Result<Self, NamedError> {
-        Ok(Self::of(Shared::named(name, &T::kind()?, options)?))
+        Self::options().named(name, depth)
     }
 
     /// A new topic; there must be none of that name.
     ///
     /// # Errors
     /// See [`ObjectError`].
-    pub fn create(region: &Region, name: &str, options: &Options) -> Result<Self, ObjectError> {
-        Ok(Self::of(Shared::make(region, name, &T::kind()?, options, How::Create)?))
+    pub fn create(region: &Region, name: &str, depth: usize) -> Result<Self, ObjectError> {
+        Self::options().create(region, name, depth)
     }
 
     /// The topic of that name, which must be there, whatever its options.
@@ -85,7 +82,7 @@ impl<T: Message + ?Sized> Topic<T> {
         Ok(Self::of(Shared::open(region, name, &T::kind()?)?))
     }
 
-    fn of(shared: Arc<Shared>) -> Self {
+    pub(super) fn of(shared: Arc<Shared>) -> Self {
         Self { shared, _message: PhantomData }
     }
 

@@ -6,15 +6,16 @@ use std::ptr::NonNull;
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::layout::topic::{
     BLOCK_HEAD, BLOCK_PUBLISHER, BYTES, CLASS_COUNT, CLASSES, COMMITTED, CURSORS, DROPPING, ENTRY_HEAD,
-    EVICTED, EVICTED_BEFORE, FIRST, JOINED, JOINS, LIVE, LOANS, MAX_BLOCKS, MAX_CLASSES, MAX_MESSAGE,
-    MAX_PUBLISHERS, NOTE, NOTE_BYTES, NOTE_DESCRIPTOR, OVERWRITING, PUBLISHED, PUBLISHERS, PUBLISHERS_EVENT,
-    SUBSCRIBERS, SUBSCRIBERS_EVENT, TAILS, TURN, UNCLEAN, block_stride, entry_stride, log_length,
+    EVICTED, FIGURES, JOINS, LIVE, LOANS, MAX_BLOCKS, MAX_CLASSES, MAX_MESSAGE, MAX_PUBLISHERS, NOTE,
+    NOTE_BYTES, NOTE_DESCRIPTOR, OVERWRITING, PUBLISHED, PUBLISHERS, PUBLISHERS_EVENT, SUBSCRIBERS,
+    SUBSCRIBERS_EVENT, SUBSCRIPTION, TAILS, TURN, UNCLEAN, block_stride, entry_stride, log_length,
     pool_offset,
 };
 use crate::layout::{OBJECT_ALIGN, round_up};
 use crate::region::{Memory, Object};
 use crate::ring::cache;
 use crate::ring::members::Members;
+use crate::ring::topic::census::Figure;
 use crate::ring::topic::{Backing, Descriptor, Entries, Head};
 use crate::sync::eventcount::EventCount;
 
@@ -122,7 +123,7 @@ impl Mapped {
             log: log_length(object.item_count, history),
             inline: usize::try_from(inline).ok()?,
             entry_stride: entry_stride(inline),
-            entries: CURSORS + 128 * subscribers,
+            entries: CURSORS + SUBSCRIPTION * subscribers,
             classes,
             class_count,
             blocks,
@@ -259,19 +260,14 @@ impl Backing for Mapped {
     fn evicted(&self, subscription: usize) -> &AtomicU64 {
         self.of_subscription(EVICTED, subscription)
     }
-    fn joined(&self, subscription: usize) -> &AtomicU64 {
-        self.of_subscription(JOINED, subscription)
-    }
-    fn first(&self, subscription: usize) -> &AtomicU64 {
-        self.of_subscription(FIRST, subscription)
-    }
-    fn evicted_before(&self, subscription: usize) -> &AtomicU64 {
-        self.of_subscription(EVICTED_BEFORE, subscription)
+    fn figure(&self, subscription: usize, figure: Figure) -> &AtomicU64 {
+        assert!(subscription < self.subscribers, "subscriptions are checked before they are looked up");
+        self.word64(CURSORS + SUBSCRIPTION * subscription as u64 + FIGURES + 8 * figure as u64)
     }
     #[inline]
     fn cursor(&self, subscription: usize) -> &AtomicU64 {
         assert!(subscription < self.subscribers, "subscriptions are checked before they are looked up");
-        self.word64(CURSORS + 128 * subscription as u64)
+        self.word64(CURSORS + SUBSCRIPTION * subscription as u64)
     }
     #[inline]
     fn depth(&self) -> u64 {
@@ -341,7 +337,7 @@ impl Backing for Mapped {
         self.block(block).map(|(offset, _)| self.word64(offset))
     }
     #[inline]
-    fn publisher(&self, block: u32) -> Option<&AtomicU32> {
-        self.block(block).map(|(offset, _)| self.word32(offset + BLOCK_PUBLISHER))
+    fn publisher(&self, block: u32) -> Option<&AtomicU64> {
+        self.block(block).map(|(offset, _)| self.word64(offset + BLOCK_PUBLISHER))
     }
 }

@@ -22,13 +22,13 @@
 //! * A subscription has room for `depth` messages. What happens to a message that has no room is each
 //!   subscriber's own choice ([`Policy`]): publishers wait (with or without a time limit), or the subscriber goes
 //!   without it, or without its oldest one. What was missed is seen in the numbers: [`Loan::missed`] is exact.
-//! * One who comes late gets the last messages first, as many as the topic keeps ([`Options::history`]).
+//! * One who comes late gets the last messages first, as many as the topic keeps ([`TopicOptions::history`]).
 //! * Without a subscriber, a message goes into the history only.
 //!
 //! # Blocks
 //!
 //! A message lies in a block of the topic's pool, or, if it is short, in the topic's log itself
-//! ([`Options::inline`]): then it is copied out when it is received. A publisher writes into a block that it
+//! ([`TopicOptions::inline`]): then it is copied out when it is received. A publisher writes into a block that it
 //! [claimed](Publisher::loan); subscribers read it there, each as long as it holds its [`Loan`], several at once
 //! and given back in any order. A subscriber keeps at most `depth + loans` blocks from being free, however slow
 //! it is; a publisher the one that it writes; the history as many as it has messages. A received message can be
@@ -46,6 +46,8 @@
 //!
 //! The algorithms and their pictures are in `ring::topic`, the layout in [`crate::layout::topic`].
 
+#[cfg(feature = "tokio")]
+mod awaited;
 mod bytes;
 mod ends;
 pub mod error;
@@ -59,11 +61,13 @@ mod state;
 mod subscriber;
 mod typed;
 
+#[cfg(feature = "tokio")]
+pub use awaited::AsyncClaim;
 pub use bytes::{ByteClaim, ByteLoan, BytePublisher, ByteSubscriber, ByteTopic};
 pub use ends::{Claim, Loan, Publisher, Subscriber};
 pub use handle::Topic;
 pub use message::Message;
-pub use options::Options;
+pub use options::TopicOptions;
 
 pub use crate::ring::topic::subscriptions::Policy;
 pub(crate) use shared::sweep;

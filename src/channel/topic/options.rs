@@ -1,21 +1,30 @@
 //! How a topic is made.
 
-use super::mapped::Class;
-use crate::layout::topic::{MAX_CLASSES, MAX_DEPTH, MAX_INLINE, MAX_PUBLISHERS, MAX_SUBSCRIBERS, MIN_DEPTH};
+use std::marker::PhantomData;
 
-/// How a topic is to be made; all who open it by [`open_or_create_with`](super::Topic::open_or_create_with) must
-/// ask for the same.
-///
-/// ```
-/// use allmende::topic::{Options, Topic};
-/// # let region = allmende::Region::create().memfd("example")?;
-/// let options = Options::new(16).subscribers(3).history(4).blocks(32);
-/// let images = Topic::<[u8; 1000]>::open_or_create_with(&region, "images", &options)?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    depth: usize,
+use super::handle::Topic;
+use super::mapped::Class;
+use super::message::Message;
+use super::shared::{How, Kind, Shared};
+use crate::Region;
+use crate::layout::topic::{MAX_CLASSES, MAX_DEPTH, MAX_INLINE, MAX_PUBLISHERS, MAX_SUBSCRIBERS, MIN_DEPTH};
+use crate::region::{NamedError, ObjectError};
+
+/// What a topic is to be, apart from its name and depth: see [`Topic::options`].
+#[derive(Debug)]
+pub struct TopicOptions<T: ?Sized> {
+    wishes: Wishes,
+    message: PhantomData<fn() -> Box<T>>,
+}
+
+impl<T: ?Sized> Clone for TopicOptions<T> {
+    fn clone(&self) -> Self {
+        Self { wishes: self.wishes.clone(), message: PhantomData }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Wishes {
     subscribers: u32,
     publishers: u32,
     history: usize,
@@ -26,11 +35,9 @@ pub struct Options {
     classes: Vec<(usize, u32)>,
 }
 
-impl Options {
-    /// Room for `depth` messages that a subscriber has not taken yet, rounded up to a power of two (at least 2).
-    pub fn new(depth: usize) -> Self {
-        Self {
-            depth,
+impl<T: Message + ?Sized> TopicOptions<T> {
+    pub(super) fn new() -> Self {
+        let wishes = Wishes {
             subscribers: 8,
             publishers: 4,
             history: 0,
@@ -39,34 +46,35 @@ impl Options {
             blocks: None,
             at_first: None,
             classes: Vec::new(),
-        }
+        };
+        Self { wishes, message: PhantomData }
     }
 
     /// How many subscribers there can be at a time: up to 64 (default: 8).
     #[must_use]
     pub fn subscribers(mut self, most: u32) -> Self {
-        self.subscribers = most;
+        self.wishes.subscribers = most;
         self
     }
 
     /// How many publishers there can be at a time: up to 64 (default: 4).
     #[must_use]
     pub fn publishers(mut self, most: u32) -> Self {
-        self.publishers = most;
+        self.wishes.publishers = most;
         self
     }
 
     /// How many of the last messages are kept for subscribers that come late (default: none).
     #[must_use]
     pub fn history(mut self, messages: usize) -> Self {
-        self.history = messages;
+        self.wishes.history = messages;
         self
     }
 
     /// How many loans of blocks a subscriber may hold at a time (default: 2).
     #[must_use]
     pub fn loans(mut self, most: u32) -> Self {
-        self.loans = most;
+        self.wishes.loans = most;
         self
     }
 
@@ -74,7 +82,7 @@ impl Options {
     /// (default: 104 for a topic of bytes; for a typed one the type's size if that is so small, else 0).
     #[must_use]
     pub fn inline(mut self, bytes: usize) -> Self {
-        self.inline = Some(bytes);
+        self.wishes.inline = Some(bytes);
         self
     }
 
@@ -85,7 +93,7 @@ impl Options {
     /// subscriber that drops the newest may keep `depth` blocks more from being free.
     #[must_use]
     pub fn blocks(mut self, most: u32) -> Self {
-        self.blocks = Some(most);
+        self.wishes.blocks = Some(most);
         self
     }
 
@@ -97,7 +105,7 @@ impl Options {
     /// [prefaulted](crate::region::CreateOptions::prefault) they are not mapped either.
     #[must_use]
     pub fn at_first(mut self, blocks: u32) -> Self {
-        self.at_first = Some(blocks);
+        self.wishes.at_first = Some(blocks);
         self
     }
 
@@ -105,14 +113,52 @@ impl Options {
     /// defaults, which are 256 B, 4 KiB and 64 KiB. At most eight.
     #[must_use]
     pub fn class(mut self, size: usize, blocks: u32) -> Self {
-        self.classes.push((size, blocks));
+        self.wishes.classes.push((size, blocks));
         self
     }
 
-    pub(super) fn plan(&self, of: Content) -> Result<Plan, &'static str> {
-        let depth = (self.depth as u64).checked_next_power_of_two().unwrap_or(u64::MAX).max(MIN_DEPTH);
+    /// The topic of that name in `region`, made where there is none; one that is there must have been made with these
+    /// options.
+    ///
+    /// # Errors
+    /// See [`ObjectError`]: what differs is named, with both values.
+    pub fn open_or_create(&self, region: &Region, name: &str, depth: usize) -> Result<Topic<T>, ObjectError> {
+        self.make(region, name, depth, How::OpenOrCreate)
+    }
+
+    /// A new topic; there must be none of that name.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn create(&self, region: &Region, name: &str, depth: usize) -> Result<Topic<T>, ObjectError> {
+        self.make(region, name, depth, How::Create)
+    }
+
+    /// The topic of that name in the user's namespace, with these options: see [`Topic::named`].
+    ///
+    /// # Errors
+    /// See [`NamedError`].
+    pub fn named(&self, name: &str, depth: usize) -> Result<Topic<T>, NamedError> {
+        let kind = T::kind()?;
+        Ok(Topic::of(Shared::named(name, &kind, &self.plan(&kind, depth)?)?))
+    }
+
+    fn make(&self, region: &Region, name: &str, depth: usize, how: How) -> Result<Topic<T>, ObjectError> {
+        let kind = T::kind()?;
+        Ok(Topic::of(Shared::make(region, name, &kind, &self.plan(&kind, depth)?, how)?))
+    }
+
+    fn plan(&self, kind: &Kind, depth: usize) -> Result<Plan, ObjectError> {
+        self.wishes.plan(depth, kind.content).map_err(|problem| kind.problem(problem))
+    }
+}
+
+impl Wishes {
+    fn plan(&self, depth: usize, of: Content) -> Result<Plan, &'static str> {
+        let asked = depth;
+        let depth = (asked as u64).checked_next_power_of_two().unwrap_or(u64::MAX).max(MIN_DEPTH);
         let history = self.history as u64;
-        if self.depth == 0 || depth > MAX_DEPTH || history > MAX_DEPTH {
+        if asked == 0 || depth > MAX_DEPTH || history > MAX_DEPTH {
             return Err("choose a depth between 1 and 2^24, and no more history");
         }
         if !(1..=MAX_SUBSCRIBERS).contains(&self.subscribers.into()) {

@@ -17,7 +17,7 @@ use crate::layout::owner::Owner;
 use crate::layout::topic::MAX_CLASSES;
 use crate::region::AccessError;
 use crate::ring::cache;
-use crate::ring::topic::deliver::{Delivering, NoRoom};
+use crate::ring::topic::deliver::{self, Delivering, NoRoom};
 use crate::ring::topic::{Backing, Descriptor, pool, subscriptions, turn};
 use crate::sync::eventcount::AfterSlice;
 use crate::sync::wait::Wait;
@@ -39,6 +39,17 @@ pub(super) enum NotYet {
     Access(AccessError),
 }
 
+/// What the last call that did not wait could not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    /// Room with a lossless subscriber; or nothing yet, and then a message needs that.
+    Room,
+    /// The turn.
+    Turn,
+    /// A block of this class or a larger one.
+    Block(usize),
+}
+
 #[derive(Debug)]
 pub(super) struct RawPublisher {
     shared: Arc<Shared>,
@@ -48,6 +59,7 @@ pub(super) struct RawPublisher {
     delivering: Delivering,
     /// Where to look for a free block of each class.
     next: [u32; MAX_CLASSES],
+    refused: Refused,
     /// Where a short message is written, before it is copied into the entries.
     words: Box<UnsafeCell<[u64; SHORT]>>,
 }
@@ -58,6 +70,12 @@ pub(super) struct Place {
     block: Option<u32>,
     pub(super) payload: NonNull<u8>,
 }
+
+// SAFETY: the pointer is to a block, or to the publisher's words, which the claim that has this has to itself; whoever
+// has the claim may write there, on whatever thread.
+unsafe impl Send for Place {}
+// SAFETY: only who has the claim goes where the pointer leads.
+unsafe impl Sync for Place {}
 
 impl RawPublisher {
     pub(super) fn new(shared: &Arc<Shared>) -> Result<Self, RoleError> {
@@ -78,12 +96,35 @@ impl RawPublisher {
             wait: Wait::default(),
             delivering,
             next: [0; MAX_CLASSES],
+            refused: Refused::Room,
             words: Box::new(UnsafeCell::new([0; SHORT])),
         })
     }
 
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Whether the next call that does not wait would get what the last one could not, or fail otherwise.
+    pub(super) fn would_say(&self) -> bool {
+        let mapped = &self.shared.mapped;
+        let free_turn = turn::holder(mapped.turn()).is_none();
+        if self.shared.forked() {
+            return true;
+        }
+        // While a dead one has the turn nothing can be cleaned, nor grow: the sweep wakes us.
+        match self.refused {
+            Refused::Turn => free_turn,
+            Refused::Room => deliver::has_room(mapped) || (free_turn && subscriptions::unclean(mapped)),
+            Refused::Block(smallest) => {
+                let mut classes = smallest..mapped.classes().len();
+                (free_turn && subscriptions::unclean(mapped))
+                    || classes.any(|class| {
+                        pool::committed(mapped, class).any(|block| pool::is_free(mapped, block))
+                            || (free_turn && pool::can_grow(mapped, class))
+                    })
+            }
+        }
     }
 
     /// Whether a message so short is to stand in the entries.
@@ -136,15 +177,19 @@ impl RawPublisher {
         let mut classes = smallest..mapped.classes().len();
         let grown = classes.clone().find(|&class| Self::grow(&self.shared, self.me, class));
         let mut claim = |class| pool::claim(mapped, class, self.me, &mut self.next[class]);
-        grown.and_then(&mut claim).or_else(|| classes.find_map(claim)).ok_or(TryLoanError::NoBlock)
+        let block = grown.and_then(&mut claim).or_else(|| classes.find_map(claim));
+        if block.is_none() {
+            self.refused = Refused::Block(smallest);
+        }
+        block.ok_or(TryLoanError::NoBlock)
     }
 
     /// Commits more blocks of a class if there are any; and whoever is gone shall hold none.
     #[cold]
     fn grow(shared: &Shared, me: Owner, class: usize) -> bool {
         let mapped = &shared.mapped;
-        let all = pool::committed(mapped, class).len() == mapped.blocks_of(class).len();
-        if (all && !subscriptions::unclean(mapped)) || !turn::take_soon(mapped.turn(), me, TURN_LOOKS) {
+        let more = pool::can_grow(mapped, class) || subscriptions::unclean(mapped);
+        if !more || !turn::take_soon(mapped.turn(), me, TURN_LOOKS) {
             return false;
         }
         let cleaned = subscriptions::unclean(mapped);
@@ -192,7 +237,6 @@ impl RawPublisher {
     pub(super) fn abandon(&self, place: &Place) {
         if let (Some(block), false) = (place.block, self.shared.forked()) {
             pool::abandon(&self.shared.mapped, block);
-            self.shared.counters().count(Counter::Aborted);
             self.shared.notify_publishers();
         }
     }
@@ -231,6 +275,7 @@ impl RawPublisher {
             return Err(NotYet::Access(AccessError::Forked));
         }
         if !turn::try_take(mapped.turn(), self.me) && !turn::take_soon(mapped.turn(), self.me, TURN_LOOKS) {
+            self.refused = Refused::Turn;
             return Err(NotYet::Turn);
         }
         if subscriptions::unclean(mapped) {
@@ -247,13 +292,10 @@ impl RawPublisher {
         if let Some(block) = descriptor.block {
             self.ask_for_next(block);
         }
+        // Whatever was refused before: that was long ago.
+        self.refused = Refused::Room;
         match result {
-            Ok(delivered) => {
-                if delivered.lost != 0 {
-                    shared.counters().add(Counter::Lost, delivered.lost.count_ones().into());
-                }
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(NoRoom::Full { subscription, cursor }) => {
                 shared.counters().queued(mapped.depth());
                 Err(NotYet::Full(subscription, cursor))
@@ -392,10 +434,8 @@ pub(super) struct RawClaim<'a> {
     published: bool,
 }
 
-// SAFETY: the pointer is to a block, or to the publisher's words, which the claim has to itself; whoever has the claim
-// may write there.
-unsafe impl Send for RawClaim<'_> {}
-// SAFETY: through a shared reference it can only be read.
+// SAFETY: through a shared reference a claim can only be read: the pointer is to a block, or to the publisher's words,
+// which the claim has to itself.
 unsafe impl Sync for RawClaim<'_> {}
 
 impl<'a> RawClaim<'a> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::mapped::{Class, Mapped, lay_out};
-use super::options::{Content, Options, Plan};
+use super::options::{Content, Plan};
 use crate::Region;
 use crate::atomic::{AtomicU32, Ordering, fence};
 use crate::layout::owner::Owner;
@@ -52,12 +52,8 @@ impl Kind {
         }
     }
 
-    fn problem(&self, problem: &'static str) -> ObjectError {
+    pub(super) fn problem(&self, problem: &'static str) -> ObjectError {
         ObjectError::InvalidSize { count: 0, size: self.item_size(), problem }
-    }
-
-    fn plan(&self, options: &Options) -> Result<Plan, ObjectError> {
-        options.plan(self.content).map_err(|problem| self.problem(problem))
     }
 
     fn spec<'a>(&'a self, name: &'a str, plan: &Plan) -> Result<ObjectSpec<'a>, ObjectError> {
@@ -98,24 +94,23 @@ impl Shared {
         region: &Region,
         name: &str,
         kind: &Kind,
-        options: &Options,
+        plan: &Plan,
         how: How,
     ) -> Result<Arc<Self>, ObjectError> {
-        let plan = kind.plan(options)?;
-        let spec = kind.spec(name, &plan)?;
-        let initialise = |memory: &Memory, object: &Object| initialise(memory, object, &plan);
+        let spec = kind.spec(name, plan)?;
+        let initialise = |memory: &Memory, object: &Object| initialise(memory, object, plan);
         let object = match how {
             How::OpenOrCreate => region.inner.open_or_create_object(&spec, initialise)?,
             How::Create => region.inner.create_object(&spec, initialise)?,
         };
         let shared = Self::at(region, object)?;
-        shared.check(name, &plan)?;
+        shared.check(name, plan)?;
         Ok(shared)
     }
 
-    pub(super) fn named(name: &str, kind: &Kind, options: &Options) -> Result<Arc<Self>, NamedError> {
-        let region = region_of_its_own(&kind.spec(name, &kind.plan(options)?)?)?;
-        Ok(Self::make(&region, name, kind, options, How::OpenOrCreate)?)
+    pub(super) fn named(name: &str, kind: &Kind, plan: &Plan) -> Result<Arc<Self>, NamedError> {
+        let region = region_of_its_own(&kind.spec(name, plan)?)?;
+        Ok(Self::make(&region, name, kind, plan, How::OpenOrCreate)?)
     }
 
     pub(super) fn open(region: &Region, name: &str, kind: &Kind) -> Result<Arc<Self>, ObjectError> {
@@ -237,11 +232,7 @@ fn wake_all(event: &AtomicU32) {
 /// Gives back what `dead` held of a topic.
 pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
     let Some(mapped) = Mapped::new(memory, object) else { return };
-    let abandoned = subscriptions::sweep(&mapped, dead);
-    if abandoned > 0 {
-        let counters = memory.counters(object.offset + COUNTERS);
-        counters.add(crate::layout::counters::Counter::Aborted, abandoned);
-    }
+    subscriptions::sweep(&mapped, dead);
     // After all that it published is delivered: see `Members::peers`.
     mapped.members().sweep(dead, wake_all);
     // Whether the region is fenced is not known here, and a sweep may cost.

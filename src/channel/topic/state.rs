@@ -8,6 +8,7 @@ use crate::inspect::{Counts, EndState, RoleState, SharedState, role_state};
 use crate::layout::topic::COUNTERS;
 use crate::region::Object;
 use crate::ring::counters::Counters;
+use crate::ring::topic::census::{self, Census, Progress};
 use crate::ring::topic::{Backing, Head, bits, everybody, pool, subscriptions};
 
 fn live(mapped: &Mapped) -> u64 {
@@ -19,40 +20,19 @@ pub(super) fn subscribers(shared: &Shared) -> usize {
 }
 
 pub(super) fn counts(shared: &Shared) -> Counts {
-    counts_of(&shared.mapped, &shared.counters())
+    counts_of(&shared.mapped, &shared.counters(), &census::census(&shared.mapped))
 }
 
-/// `received` are the messages that the present subscribers have taken.
-fn counts_of(mapped: &Mapped, counters: &Counters<'_>) -> Counts {
+/// `received` and `lost` are those of all that ever subscribed.
+fn counts_of(mapped: &Mapped, counters: &Counters<'_>, census: &Census) -> Counts {
     let word = |word: Head| mapped.head(word).load(Ordering::Relaxed);
-    let received = bits(live(mapped)).map(|index| progress(mapped, index).taken).sum();
-    Counts { messages: word(Head::Published), bytes: word(Head::Bytes), received, ..counters.read() }
-}
-
-/// How far a subscription has come.
-#[derive(Debug, Clone, Copy)]
-struct Progress {
-    taken: u64,
-    queued: u64,
-    evicted: u64,
-    dropped: u64,
-}
-
-fn progress(mapped: &Mapped, index: usize) -> Progress {
-    let published = mapped.head(Head::Published).load(Ordering::Relaxed);
-    let dropping = mapped.head(Head::Dropping).load(Ordering::Relaxed) & 1 << index != 0;
-    let tail = if dropping { mapped.tail(index).load(Ordering::Relaxed) } else { published };
-    let queued = tail.wrapping_sub(mapped.cursor(index).load(Ordering::Relaxed) >> 1).min(mapped.depth());
-    // Since the subscription exists, not its present subscriber.
-    let evicted = mapped.evicted(index).load(Ordering::Relaxed);
-    let since_joined = published.wrapping_sub(mapped.joined(index).load(Ordering::Relaxed));
-    let entered = tail.wrapping_sub(mapped.first(index).load(Ordering::Relaxed));
-    let evicted = evicted.wrapping_sub(mapped.evicted_before(index).load(Ordering::Relaxed));
-    Progress {
-        taken: entered.wrapping_sub(queued).wrapping_sub(evicted),
-        queued,
-        evicted,
-        dropped: since_joined.wrapping_sub(entered),
+    Counts {
+        messages: word(Head::Published),
+        bytes: word(Head::Bytes),
+        received: census.received,
+        lost: census.lost,
+        aborted: census.given_up,
+        ..counters.read()
     }
 }
 
@@ -67,10 +47,10 @@ pub(crate) fn state(region: &Region, object: &Object) -> Option<SharedState> {
         (0..mapped.subscribers()).map(|index| role("subscriber", mapped.role(index).load(Ordering::Relaxed)));
     let ends: Vec<EndState> =
         publishers.chain(subscribers).filter(|end| end.state != RoleState::Never).collect();
-    let queued = bits(live(&mapped)).map(|index| progress(&mapped, index).queued).sum();
-    let mut facts = Vec::new();
+    let census = census::census(&mapped);
+    let mut facts = vec![("queued for subscribers that are gone", census.abandoned.to_string())];
     for index in bits(live(&mapped)) {
-        let Progress { taken, queued, evicted, dropped } = progress(&mapped, index);
+        let Progress { taken, queued, evicted, dropped } = census::progress(&mapped, index);
         let text =
             format!("{index}: {taken} taken, {queued} queued, {evicted} overwritten, {dropped} dropped");
         facts.push(("subscription", text));
@@ -78,12 +58,7 @@ pub(crate) fn state(region: &Region, object: &Object) -> Option<SharedState> {
     for (index, class) in mapped.classes().iter().enumerate() {
         let committed = pool::committed(&mapped, index);
         let count = committed.len();
-        let held = committed
-            .filter(|&block| {
-                mapped.holders(block).is_some_and(|word| word.load(Ordering::Relaxed) != 0)
-                    || mapped.publisher(block).is_some_and(|word| word.load(Ordering::Relaxed) != 0)
-            })
-            .count();
+        let held = committed.filter(|&block| !pool::is_free(&mapped, block)).count();
         facts.push(("blocks", format!("{} B: {held} of {count} held, up to {}", class.size, class.count)));
     }
     if subscriptions::unclean(&mapped) {
@@ -92,6 +67,6 @@ pub(crate) fn state(region: &Region, object: &Object) -> Option<SharedState> {
             "a subscriber is gone, and its blocks come back at the next message".to_owned(),
         ));
     }
-    let counts = counts_of(&mapped, &memory.counters(object.offset + COUNTERS));
-    Some(SharedState { ends, counts: Some(counts), queued: Some(queued), facts })
+    let counts = counts_of(&mapped, &memory.counters(object.offset + COUNTERS), &census);
+    Some(SharedState { ends, counts: Some(counts), queued: Some(census.queued), facts })
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex as Note;
 
 use loom::thread;
 
+use crate::atomic::model::die_here;
 use crate::atomic::{AtomicU32, AtomicU64};
 use crate::layout::owner::Owner;
 use crate::ring::chains;
@@ -523,6 +524,55 @@ fn loom_lanes_producer_and_successor_of_a_dead_consumer() {
         assert_succeeded(&heap, *seen.lock().unwrap(), &got, 2);
         killed
     });
+}
+
+/// The role is handed on with no wake-up before it, whose barrier would order more. `dies`: by the sweep of a third.
+fn handed_on(dies: bool) {
+    check(2, move || {
+        let (kernel, heap) = (Kernel::new(), Heap::of(1));
+        let producing = kernel.process(2);
+        let mut producer = Producer::join(&heap, &producing);
+        (0..2).for_each(|number| producer.push(number).expect("it is there"));
+        let first = {
+            let (process, heap) = (kernel.process(1), heap.clone());
+            drop(Consumer::new(&heap, &process));
+            thread::spawn(move || {
+                let life = || {
+                    let mut consumer = Consumer::in_role(&heap, &process);
+                    let length = consumer.look().expect("it was sent");
+                    consumer.merge.hand_out(&heap.lane(0), length);
+                    consumer.merge.release(&heap.lane(0), length);
+                    if dies {
+                        die_here();
+                    }
+                    lanes::leave(&*heap, |event| process.wake(event, u32::MAX));
+                };
+                process.killed_after(u32::MAX, life, || ());
+            })
+        };
+        let sweeper = {
+            let (process, heap) = (kernel.process(0), heap.clone());
+            dies.then(|| thread::spawn(move || heap.sweep(&process)))
+        };
+        let me = kernel.process(3);
+        let mut successor = Consumer::new(&heap, &me);
+        // What is behind that which was given back.
+        successor.receive(|_, number, seen| assert_eq!((number, seen), (1, false))).expect("it was sent");
+        first.join().expect("no panic");
+        if let Some(sweeper) = sweeper {
+            sweeper.join().expect("no panic");
+        }
+    });
+}
+
+#[test]
+fn loom_lanes_handed_on_by_one_that_leaves() {
+    handed_on(false);
+}
+
+#[test]
+fn loom_lanes_handed_on_by_a_sweep() {
+    handed_on(true);
 }
 
 /// The consumer leaves while two producers wait for room, or are about to: both are told.

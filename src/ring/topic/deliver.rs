@@ -24,7 +24,7 @@
 
 use super::{Backing, DESCRIPTOR, Descriptor, Entries, Head, INLINE, NUMBER, STAMP, bits, everybody, pool};
 use crate::atomic::{AtomicU64, Ordering, compiler_fence};
-use crate::layout::topic::KEPT;
+use crate::layout::topic::{KEPT, OUT};
 
 /// Why a message was not entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +35,6 @@ pub(crate) enum NoRoom {
         cursor: u64,
     },
     Corrupt,
-}
-
-/// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Delivered {
-    /// Subscriptions that lost it, or lost an older one for it.
-    pub(crate) lost: u64,
 }
 
 /// What a publisher remembers between two messages.
@@ -68,7 +61,7 @@ impl Delivering {
         backing: &impl Backing,
         descriptor: Descriptor,
         inline: &[u64],
-    ) -> Result<Delivered, NoRoom> {
+    ) -> Result<(), NoRoom> {
         // Relaxed, here and below, wherever a word is changed under the turn only: ordered by that.
         let relaxed = |word| backing.head(word).load(Ordering::Relaxed);
         let live = relaxed(Head::Live) & everybody(backing);
@@ -88,16 +81,14 @@ impl Delivering {
             holders.store(live & !refusing, Ordering::Relaxed);
         }
         for subscription in bits(evicting) {
-            if !evict(backing, subscription, number) {
-                evicting &= !(1 << subscription);
-            }
+            evict(backing, subscription, number);
         }
         enter(backing, Entries::Log, number, number, descriptor, inline);
         for subscription in bits(dropping & !refusing) {
             put(backing, subscription, number, descriptor, inline);
         }
         done(backing, number, descriptor);
-        Ok(Delivered { lost: evicting | refusing })
+        Ok(())
     }
 
     /// How far those that follow the log have come: which of them must lose their oldest, or one that must not.
@@ -144,6 +135,19 @@ impl Delivering {
         }
         Ok(full)
     }
+}
+
+/// Whether no lossless subscription is full. A look, without the turn: [`Delivering::publish`] looks again.
+pub(crate) fn has_room(backing: &impl Backing) -> bool {
+    // Relaxed, all: a guess.
+    let relaxed = |word| backing.head(word).load(Ordering::Relaxed);
+    let lossless =
+        relaxed(Head::Live) & everybody(backing) & !relaxed(Head::Dropping) & !relaxed(Head::Overwriting);
+    let number = relaxed(Head::Published);
+    bits(lossless).all(|subscription| {
+        let cursor = backing.cursor(subscription).load(Ordering::Relaxed);
+        number.wrapping_sub(cursor >> 1) != backing.depth()
+    })
 }
 
 /// Says which message is under way, so that a sweep can finish it.
@@ -197,14 +201,16 @@ fn put(backing: &impl Backing, subscription: usize, number: u64, descriptor: Des
 fn done(backing: &impl Backing, number: u64, descriptor: Descriptor) {
     let kept = if backing.history() > 0 { KEPT } else { 0 };
     let publisher = descriptor.block.and_then(|block| backing.publisher(block));
-    if kept != 0 {
-        if let Some(publisher) = publisher {
-            // Relaxed, both: it names us, so nobody else writes it; it comes before `published`.
-            publisher.store(publisher.load(Ordering::Relaxed) | KEPT, Ordering::Relaxed);
-        }
-        if let Some(oldest) = number.checked_sub(backing.history()) {
-            let_go(backing, oldest);
-        }
+    // Relaxed, both: it names us, so nobody else writes it; and it comes before `published`, whose Release a kill
+    // in between cannot overtake.
+    let word = publisher.map_or(0, |publisher| publisher.load(Ordering::Relaxed));
+    if let Some(publisher) = publisher {
+        publisher.store(word | u64::from(OUT | kept), Ordering::Relaxed);
+    }
+    if kept != 0
+        && let Some(oldest) = number.checked_sub(backing.history())
+    {
+        let_go(backing, oldest);
     }
     let bytes = backing.head(Head::NoteBytes).load(Ordering::Relaxed);
     // Release, both: a sweep that sees the message done sees it done in full.
@@ -212,7 +218,7 @@ fn done(backing: &impl Backing, number: u64, descriptor: Descriptor) {
     backing.head(Head::Published).store(number.wrapping_add(1), Ordering::Release);
     if let Some(publisher) = publisher {
         // Release: pairs with the Acquire in `pool::claim`; payload and bits come before.
-        publisher.store(kept, Ordering::Release);
+        publisher.store(pool::with_state(word, kept), Ordering::Release);
     }
 }
 
@@ -220,17 +226,22 @@ fn done(backing: &impl Backing, number: u64, descriptor: Descriptor) {
 fn let_go(backing: &impl Backing, number: u64) {
     let old = Descriptor::from_word(backing.entry(Entries::Log, number)[DESCRIPTOR].load(Ordering::Relaxed));
     if let Some(publisher) = old.block.and_then(|block| backing.publisher(block)) {
-        // By compare-and-swap: done twice (by a sweep), it must not take the block from one who has claimed it
-        // since. Relaxed: who claims it next synchronises with whoever stored KEPT, whose release sequence this
-        // goes on.
-        let _ = publisher.compare_exchange(KEPT, 0, Ordering::Relaxed, Ordering::Relaxed);
+        // Relaxed: the compare-and-swap confirms it.
+        let kept = publisher.load(Ordering::Relaxed);
+        if pool::is_in_state(kept, KEPT) {
+            let free = pool::with_state(kept, 0);
+            // By compare-and-swap: done twice (by a sweep), it must not take the block from one who has claimed it
+            // since. Relaxed: who claims it next synchronises with whoever stored KEPT, whose release sequence this
+            // goes on.
+            let _ = publisher.compare_exchange(kept, free, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 
-/// Takes the oldest message away from a full subscription, unless its subscriber is quicker; whether it did.
+/// Takes the oldest message away from a full subscription, unless its subscriber is quicker.
 #[cold]
-fn evict(backing: &impl Backing, subscription: usize, number: u64) -> bool {
-    let Some(oldest) = number.checked_sub(backing.depth()) else { return false };
+fn evict(backing: &impl Backing, subscription: usize, number: u64) {
+    let Some(oldest) = number.checked_sub(backing.depth()) else { return };
     let parity = backing.evicted(subscription).load(Ordering::Relaxed) & 1;
     let (from, to) = (oldest << 1 | parity, oldest.wrapping_add(1) << 1 | (parity ^ 1));
     // Acquire on failure: pairs with the Release in `Taking::take`: the subscriber has read what will be
@@ -241,7 +252,6 @@ fn evict(backing: &impl Backing, subscription: usize, number: u64) -> bool {
     if swapped {
         finish_eviction(backing, subscription, number);
     }
-    swapped
 }
 
 /// The rest of an eviction for message `number`: gives the oldest one's block back and counts.

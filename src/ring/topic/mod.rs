@@ -29,12 +29,15 @@
 //! *A subscription* (`subscriptions`): `free ─join, under the turn─► live ─left or died─► unclean ─clean,
 //! under the turn─► free`; cleaning clears its bit in every block.
 //!
+//! *Counts* (`census`) follow from words that these steps change anyway: they add up whoever is killed.
+//!
 //! The bitmap of holders is that of the prototypes (`docs/prototypes.md`). The turn takes the place of their
 //! queue's slots with owners, after LMDB's single writer; one log with a cursor for each reader is the LMAX
 //! Disruptor's.
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod census;
 pub(crate) mod deliver;
 pub(crate) mod pool;
 pub(crate) mod subscriptions;
@@ -81,9 +84,7 @@ pub(crate) trait Backing {
     fn role(&self, subscription: usize) -> &AtomicU32;
     fn tail(&self, subscription: usize) -> &AtomicU64;
     fn evicted(&self, subscription: usize) -> &AtomicU64;
-    fn joined(&self, subscription: usize) -> &AtomicU64;
-    fn first(&self, subscription: usize) -> &AtomicU64;
-    fn evicted_before(&self, subscription: usize) -> &AtomicU64;
+    fn figure(&self, subscription: usize, figure: census::Figure) -> &AtomicU64;
     fn cursor(&self, subscription: usize) -> &AtomicU64;
     /// Entries of a queue, and the most that a subscription may be behind in the log: a power of two, at least 2 (see
     /// `layout::topic::MIN_DEPTH`).
@@ -105,8 +106,8 @@ pub(crate) trait Backing {
     fn committed(&self, class: usize) -> &AtomicU32;
     /// Who holds a block; `None` if there is no such block.
     fn holders(&self, block: u32) -> Option<&AtomicU64>;
-    /// Who writes it, or that it is kept.
-    fn publisher(&self, block: u32) -> Option<&AtomicU32>;
+    /// Who writes it, or that it is kept; and how often it was given up.
+    fn publisher(&self, block: u32) -> Option<&AtomicU64>;
 }
 
 /// Where a message's payload is, and how long it is.

@@ -4,17 +4,41 @@
 //! | --- | --- | --- |
 //! | 0 | 0 | free |
 //! | owner | 0, or bits of those that it is just being delivered to | claimed: being written, or delivered |
-//! | owner, KEPT | any | being delivered, and in the history already |
+//! | owner, OUT | any | delivered; its publisher is about to let it go |
+//! | owner, KEPT | any | the same, and in the history already |
 //! | KEPT | any | in the history, and held by those whose bits are set |
 //! | 0 | not 0 | held |
 //! | owner | not 0, bits of an earlier delivery | looked at by one who found it free and comes too late: it goes on |
+//!
+//! The upper half of `publisher` counts how often the block was given up: with the store that gives it up, so that
+//! whoever dies has either done both or nothing.
 
 #![forbid(unsafe_code)]
 
 use super::Backing;
 use crate::atomic::Ordering;
 use crate::layout::owner::{self, Owner};
-use crate::layout::topic::KEPT;
+use crate::layout::topic::{KEPT, OUT};
+
+/// The half of a block's `publisher` that says who and what; the other one counts.
+const STATE: u64 = 0xFFFF_FFFF;
+
+/// The same block, with that state.
+#[inline]
+pub(super) fn with_state(word: u64, state: u32) -> u64 {
+    word & !STATE | u64::from(state)
+}
+
+/// Whether a block is in that state.
+#[inline]
+pub(super) fn is_in_state(word: u64, state: u32) -> bool {
+    word & STATE == u64::from(state)
+}
+
+/// How often a block was given up.
+pub(super) fn given_up(word: u64) -> u64 {
+    word >> 32
+}
 
 /// Claims a free block of `class` for `me`; `next` is where to begin, a private hint.
 #[inline]
@@ -28,12 +52,14 @@ pub(crate) fn claim(backing: &impl Backing, class: usize, me: Owner, next: &mut 
         let block = blocks.start + *next;
         *next += 1;
         let (holders, publisher) = (backing.holders(block)?, backing.publisher(block)?);
-        // Relaxed: a guess, so that a block that others use keeps its line.
-        if holders.load(Ordering::Relaxed) != 0 || publisher.load(Ordering::Relaxed) != 0 {
+        // Relaxed, both: a guess, so that a block that others use keeps its line.
+        let free = publisher.load(Ordering::Relaxed);
+        if holders.load(Ordering::Relaxed) != 0 || !is_in_state(free, 0) {
             continue;
         }
+        let mine = with_state(free, me.bits());
         // Acquire: pairs with the Release that took the last publisher's name, or the history's mark, out.
-        if publisher.compare_exchange(0, me.bits(), Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if publisher.compare_exchange(free, mine, Ordering::Acquire, Ordering::Relaxed).is_err() {
             continue;
         }
         // Looked at again: another may have published it in between.
@@ -41,7 +67,7 @@ pub(crate) fn claim(backing: &impl Backing, class: usize, me: Owner, next: &mut 
         if holders.load(Ordering::Acquire) == 0 {
             return Some(block);
         }
-        publisher.store(0, Ordering::Release);
+        publisher.store(free, Ordering::Release);
     }
     None
 }
@@ -49,9 +75,16 @@ pub(crate) fn claim(backing: &impl Backing, class: usize, me: Owner, next: &mut 
 /// Gives a claimed block up.
 pub(crate) fn abandon(backing: &impl Backing, block: u32) {
     if let Some(publisher) = backing.publisher(block) {
+        // Relaxed: it names us, so nobody else writes it.
+        let word = publisher.load(Ordering::Relaxed);
         // Release: pairs with the Acquire in `claim`: our writes come before the next one's.
-        publisher.store(0, Ordering::Release);
+        publisher.store(once_more(word), Ordering::Release);
     }
+}
+
+/// Free, and given up once more.
+fn once_more(word: u64) -> u64 {
+    with_state(word.wrapping_add(1 << 32), 0)
 }
 
 /// Ends the hold of `subscription` on a block.
@@ -82,6 +115,22 @@ pub(crate) fn grow(backing: &impl Backing, class: usize, part: u32) -> bool {
     end > now
 }
 
+/// Whether there are blocks of `class` that are not in use yet.
+pub(crate) fn can_grow(backing: &impl Backing, class: usize) -> bool {
+    committed(backing, class).end < backing.blocks_of(class).end
+}
+
+/// Whether a block is free: a look, which [`claim`] confirms.
+pub(crate) fn is_free(backing: &impl Backing, block: u32) -> bool {
+    match (backing.holders(block), backing.publisher(block)) {
+        // Relaxed, both: a guess.
+        (Some(holders), Some(publisher)) => {
+            holders.load(Ordering::Relaxed) == 0 && is_in_state(publisher.load(Ordering::Relaxed), 0)
+        }
+        _ => false,
+    }
+}
+
 /// The blocks of `class` that are in use.
 #[inline]
 pub(crate) fn committed(backing: &impl Backing, class: usize) -> std::ops::Range<u32> {
@@ -108,19 +157,20 @@ pub(crate) fn give_back_all(backing: &impl Backing, subscription: usize) {
     }
 }
 
-/// Frees what `dead` had claimed and not published; how many blocks that were.
-pub(crate) fn sweep(backing: &impl Backing, dead: Owner) -> u64 {
-    let mut abandoned = 0;
+/// Frees what `dead` had claimed and not published.
+pub(crate) fn sweep(backing: &impl Backing, dead: Owner) {
     for block in all_committed(backing) {
         let Some(publisher) = backing.publisher(block) else { continue };
         // Relaxed: the dead writes no more, and nobody else writes to a word that names it.
         let word = publisher.load(Ordering::Relaxed);
-        if word & owner::MASK == dead.bits() {
+        if word & u64::from(owner::MASK) == u64::from(dead.bits()) {
+            let is_out = word & u64::from(KEPT | OUT) != 0;
+            let kept = if word & u64::from(KEPT) != 0 { KEPT } else { 0 };
             // Whoever holds it goes on, and so does the history: it was published, or is another's, claimed too
-            // late. Release: pairs with the Acquire in `claim`.
-            publisher.store(word & KEPT, Ordering::Release);
-            abandoned += u64::from(word & KEPT == 0);
+            // late.
+            let after = if is_out { with_state(word, kept) } else { once_more(word) };
+            // Release: pairs with the Acquire in `claim`.
+            publisher.store(after, Ordering::Release);
         }
     }
-    abandoned
 }

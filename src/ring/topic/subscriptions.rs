@@ -4,7 +4,9 @@
 // As in `deliver`.
 #![allow(clippy::inline_always)]
 
-use super::{Backing, DESCRIPTOR, Descriptor, Entries, Head, NUMBER, STAMP, bits, everybody, pool, turn};
+use super::{
+    Backing, DESCRIPTOR, Descriptor, Entries, Head, NUMBER, STAMP, bits, census, everybody, pool, turn,
+};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::layout::owner::{self, Owner};
 use crate::layout::spsc::role;
@@ -64,14 +66,10 @@ pub(crate) fn join(backing: &impl Backing, me: Owner, policy: Policy, replay: u6
             backing.tail(index).store(position.wrapping_add(1), Ordering::Relaxed);
         }
     }
-    let evicted = backing.evicted(index).load(Ordering::Relaxed);
-    let parity = evicted & 1;
     // No eviction is half-way.
+    let parity = backing.evicted(index).load(Ordering::Relaxed) & 1;
     backing.cursor(index).store(start << 1 | parity, Ordering::Relaxed);
-    // Figures for people.
-    backing.joined(index).store(first, Ordering::Relaxed);
-    backing.first(index).store(start, Ordering::Relaxed);
-    backing.evicted_before(index).store(evicted, Ordering::Relaxed);
+    census::begin(backing, index, first, start);
     backing.head(Head::Joins).store(relaxed(Head::Joins).wrapping_add(1), Ordering::Relaxed);
     // Release: a sweep that sees the bit sees the rest.
     backing.head(Head::Live).store(relaxed(Head::Live) | bit, Ordering::Release);
@@ -105,7 +103,11 @@ pub(crate) fn clean(backing: &impl Backing) {
     for index in bits(backing.head(Head::Unclean).load(Ordering::Acquire) & everybody(backing)) {
         let bit = 1_u64 << index;
         let live = backing.head(Head::Live).load(Ordering::Relaxed);
-        backing.head(Head::Live).store(live & !bit, Ordering::Relaxed);
+        if live & bit != 0 {
+            census::settle(backing, index);
+            // Release: a sweep that sees the bit cleared sees the sums.
+            backing.head(Head::Live).store(live & !bit, Ordering::Release);
+        }
         pool::give_back_all(backing, index);
         // Release: pairs with the Acquire in `join` (and the turn): all is given back.
         backing.head(Head::Unclean).fetch_and(!bit, Ordering::Release);
@@ -131,15 +133,14 @@ pub(crate) fn leave(backing: &impl Backing, index: usize, me: Owner) {
     backing.role(index).store(role::LEFT, Ordering::Release);
 }
 
-/// Gives back what `dead` held as a holder of the turn, subscriber and publisher; how many of its claims were
-/// given up. Can be done twice, and stopped at any step.
-pub(crate) fn sweep(backing: &impl Backing, dead: Owner) -> u64 {
-    let mut abandoned = 0;
+/// Gives back what `dead` held as a holder of the turn, subscriber and publisher. Can be done twice, and stopped at
+/// any step.
+pub(crate) fn sweep(backing: &impl Backing, dead: Owner) {
     if turn::is_of(backing.turn(), dead) {
         super::deliver::recover(backing);
         clean(backing);
         // Before others publish: what the dead's last message was, the history must be able to let go.
-        abandoned = pool::sweep(backing, dead);
+        pool::sweep(backing, dead);
         turn::give_back(backing.turn());
     }
     let of_dead = |index: &usize| {
@@ -156,7 +157,7 @@ pub(crate) fn sweep(backing: &impl Backing, dead: Owner) -> u64 {
         // with the Acquire in `join`.
         backing.role(index).store(role::DIED, Ordering::Release);
     }
-    abandoned + pool::sweep(backing, dead)
+    pool::sweep(backing, dead);
 }
 
 /// A message that was taken out of a subscription.

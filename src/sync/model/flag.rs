@@ -7,7 +7,7 @@ use loom::thread;
 
 use super::kernel::{Kernel, Process};
 use super::{Plain, check, check_kills};
-use crate::atomic::AtomicU32;
+use crate::atomic::{AtomicU32, Ordering};
 use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::flag::Flag;
 use crate::sync::wait::Wait;
@@ -108,6 +108,40 @@ fn loom_event_passes_on_what_an_unnoticed_setter_did() {
             assert_eq!(shared.value.read(), 3);
         }
         setter.join().expect("no panic");
+    });
+}
+
+/// One sees a set that lets another through, and passes by the next one: it sees what was done before that.
+#[test]
+fn loom_event_passed_by_a_later_set_than_was_seen() {
+    check(3, || {
+        let (kernel, shared) = (Kernel::new(), Shared::new(true));
+        let others = Arc::new(AtomicU32::new(0));
+        let other = {
+            let (shared, others) = (shared.clone(), others.clone());
+            thread::spawn(move || {
+                if shared.flag().pass() {
+                    // Relaxed, and below: nothing but the event orders what is written.
+                    others.store(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let second = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                if shared.flag().pass() {
+                    shared.value.read();
+                }
+            })
+        };
+        let me = kernel.process(0);
+        shared.flag().set(&me);
+        if others.load(Ordering::Relaxed) == 1 {
+            shared.value.write(3);
+            shared.flag().set(&me);
+        }
+        other.join().expect("no panic");
+        second.join().expect("no panic");
     });
 }
 

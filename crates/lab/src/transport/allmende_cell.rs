@@ -23,8 +23,9 @@ impl<P: Payload> Ends for AllmendeCell<P> {
     }
 
     fn join(region: &Region, shape: &Shape, side: Side) -> Result<Self> {
-        let cell =
-            |name| Cell::<P>::with_readers(1).open_or_create(region, name).map_err(failed("making a cell"));
+        let cell = |name| {
+            Cell::<P>::options().readers(1).open_or_create(region, name).map_err(failed("making a cell"))
+        };
         let (to, from) = side.names();
         Ok(Self {
             writer: cell(to)?.writer().map_err(failed("becoming the writer"))?,

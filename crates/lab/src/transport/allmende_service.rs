@@ -36,8 +36,7 @@ impl<P: Payload> Ends for AllmendeService<P> {
 
     fn join(region: &Region, shape: &Shape, side: Side) -> Result<Self> {
         let options = Service::<P, P>::options().clients(1);
-        let service = Service::<P, P>::open_or_create(region, "service", &options)
-            .map_err(failed("making a service"))?;
+        let service = options.open_or_create(region, "service").map_err(failed("making a service"))?;
         let wait = strategy(shape.wait);
         Ok(match side {
             Side::Near => Self::Client {

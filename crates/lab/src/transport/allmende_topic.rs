@@ -4,7 +4,7 @@
 //! written and read in place.
 #![forbid(unsafe_code)]
 
-use allmende::topic::{ByteTopic, Message, Options, Publisher, Subscriber, Topic};
+use allmende::topic::{Message, Publisher, Subscriber, Topic, TopicOptions};
 use allmende::{Payload, Region};
 
 use super::in_region::{Ends, Side, failed, strategy};
@@ -30,8 +30,8 @@ impl<T: Message + ?Sized> Pair<T> {
     }
 }
 
-fn options(shape: &Shape) -> Options {
-    Options::new(shape.depth).subscribers(1).publishers(1).loans(1)
+fn options<T: Message + ?Sized>() -> TopicOptions<T> {
+    Topic::options().subscribers(1).publishers(1).loans(1)
 }
 
 /// One end of topics of a type.
@@ -48,7 +48,7 @@ impl<P: Payload> Ends for AllmendeTypedTopic<P> {
 
     fn join(region: &Region, shape: &Shape, side: Side) -> Result<Self> {
         let topic = |name: &str| {
-            Topic::open_or_create_with(region, name, &options(shape)).map_err(failed("making a topic"))
+            options().open_or_create(region, name, shape.depth).map_err(failed("making a topic"))
         };
         Ok(Self { pair: Pair::join(shape, side, topic)?, out: P::new_zeroed() })
     }
@@ -89,10 +89,9 @@ impl Ends for AllmendeTopic {
 
     fn join(region: &Region, shape: &Shape, side: Side) -> Result<Self> {
         let blocks = u32::try_from(blocks(shape)).unwrap_or(u32::MAX);
-        let options = options(shape).class(shape.capacity, blocks);
-        let topic = |name: &str| {
-            ByteTopic::open_or_create_with(region, name, &options).map_err(failed("making a topic"))
-        };
+        let options = options().class(shape.capacity, blocks);
+        let topic =
+            |name: &str| options.open_or_create(region, name, shape.depth).map_err(failed("making a topic"));
         Ok(Self { pair: Pair::join(shape, side, topic)?, capacity: shape.capacity })
     }
 
