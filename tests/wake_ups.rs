@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             ("a_death_wakes_when_anybody_sweeps", a_death_wakes_when_anybody_sweeps),
             ("all_that_is_sent_wakes_a_consumer", all_that_is_sent_wakes_a_consumer),
             ("all_that_is_given_back_wakes_a_producer", all_that_is_given_back_wakes_a_producer),
+            ("a_subscriber_that_leaves_makes_room", a_subscriber_that_leaves_makes_room),
             ("what_there_is_to_say_makes_ready", what_there_is_to_say_makes_ready),
             ("a_call_that_its_last_server_died_with_says_so", a_call_that_its_last_server_died_with_says_so),
         ],
@@ -119,14 +120,12 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "queue, a message that is handed out again",
-        make: |region| {
-            let queue = Queue::<u64>::create(region, "o", 4).unwrap();
-            // Of a producer that lives on.
-            std::mem::forget(leak(queue.producer().unwrap()).try_push(7));
-        },
+        make: |region| drop(Queue::<u64>::create(region, "o", 4).unwrap()),
         owes: |region| {
             let queue = Queue::<u64>::open(region, "o").unwrap();
-            Box::new(leak(queue.consumer().unwrap()).try_receive().unwrap())
+            let producer = queue.producer().unwrap();
+            producer.push(7).unwrap();
+            Box::new((producer, leak(queue.consumer().unwrap()).receive().unwrap()))
         },
         sleeps: |region| {
             let consumer = Queue::<u64>::open(region, "o").unwrap().consumer().unwrap();
@@ -156,7 +155,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "topic, receiving",
-        make: |region| drop(Topic::<u64>::create(region, "o", &topic::Options::new(4)).unwrap()),
+        make: |region| drop(Topic::<u64>::create(region, "o", 4).unwrap()),
         owes: |region| Box::new(Topic::<u64>::open(region, "o").unwrap().publisher().unwrap()),
         sleeps: |region| {
             let subscriber = Topic::<u64>::open(region, "o").unwrap().subscriber().unwrap();
@@ -166,13 +165,13 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "topic, room",
-        make: |region| drop(Topic::<u64>::create(region, "o", &topic::Options::new(4)).unwrap()),
+        make: |region| drop(Topic::<u64>::create(region, "o", 4).unwrap()),
         owes: |region| Box::new(Topic::<u64>::open(region, "o").unwrap().subscriber().unwrap()),
         sleeps: |region| {
             let publisher = Topic::<u64>::open(region, "o").unwrap().publisher().unwrap();
             let mut publisher = publisher.wait_strategy(Wait::Park);
             while publisher.try_send(1).is_ok() {}
-            publisher.send(2).unwrap();
+            publisher.send_timeout(2, FOREVER).unwrap();
         },
     },
     Case {
@@ -261,7 +260,7 @@ const CASES: &[Case] = &[
 ];
 
 fn of_numbers(region: &Region) -> Service<u64, u64> {
-    Service::open_or_create(region, "o", &Service::<u64, u64>::options()).unwrap()
+    Service::open_or_create(region, "o").unwrap()
 }
 
 /// The sleeper's own look comes at the end of its slice, in which here a supervisor has swept long ago.
@@ -319,7 +318,7 @@ fn all_that_is_sent_wakes_a_consumer() {
         ("commit of some", &mut || producer.claim_batch(2).unwrap().commit_first(1)),
     ];
     for (name, way) in ways {
-        woken(&region, &mut consumer, |consumer| drop(consumer.pop().unwrap()), name, way);
+        woken(&region, &mut consumer, |consumer| assert!(consumer.pop().is_ok()), name, way);
     }
     let lanes = Lanes::create(&region, "lanes", 2, 256).unwrap();
     let producer = std::cell::RefCell::new(lanes.producer().unwrap());
@@ -341,7 +340,7 @@ fn all_that_is_given_back_wakes_a_producer() {
     let consumer = queue.consumer().unwrap();
     while producer.try_push(1).is_ok() {}
     let ways: &mut [(&str, &mut dyn FnMut())] = &mut [
-        ("pop", &mut || drop(consumer.pop().unwrap())),
+        ("pop", &mut || assert_eq!(consumer.pop(), Ok(1))),
         ("pop_slice", &mut || {
             assert_eq!(consumer.pop_slice(&mut [std::mem::MaybeUninit::uninit()]).unwrap(), 1);
         }),
@@ -367,6 +366,24 @@ fn all_that_is_given_back_wakes_a_producer() {
             while producer.try_push(&[1; 40]).is_ok() {}
         };
         woken(&region, &mut producer, sleeps, name, way);
+    }
+}
+
+/// Nobody else tells the publisher: the subscriber that leaves cleans up after itself.
+fn a_subscriber_that_leaves_makes_room() {
+    for _ in 0..count(5, 500) {
+        let region = Region::create().size(1 << 20).memfd("wake").unwrap();
+        let topic = Topic::<u64>::create(&region, "topic", 4).unwrap();
+        let subscriber = topic.subscriber().unwrap();
+        let mut publisher = topic.publisher().unwrap().wait_strategy(Wait::Park);
+        while publisher.try_send(1).is_ok() {}
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| publisher.send_timeout(2, FOREVER));
+            std::thread::sleep(MOMENT);
+            drop(subscriber);
+            sleeper.join().unwrap().unwrap();
+        });
+        assert_eq!(region.late_wakes(), 0, "nobody woke it");
     }
 }
 
@@ -396,7 +413,7 @@ fn what_there_is_to_say_makes_ready() {
     assert!(!producer.is_ready());
     drop(consumer);
     assert!(producer.is_ready(), "nobody receives");
-    assert_eq!(producer.try_push(3), Err(TryPushError::Disconnected(3)));
+    assert_eq!(producer.try_push(3), Err(TryPushError::PeerDied(3)));
 
     let lanes = Lanes::create(&region, "lanes", 2, 256).unwrap();
     let (mut one, mut other) = (lanes.producer().unwrap(), lanes.producer().unwrap());
@@ -410,7 +427,7 @@ fn what_there_is_to_say_makes_ready() {
     assert!(other.is_ready(), "nobody receives");
 
     let options = Service::<u64, u64>::options().on_server_death(OnServerDeath::Retry { max_attempts: 2 });
-    let service = Service::<u64, u64>::create(&region, "service", &options).unwrap();
+    let service = options.create(&region, "service").unwrap();
     let (client, server) = (service.client().unwrap(), service.server().unwrap());
     let pending = client.request().unwrap().send();
     dies_with(&region, |own| {
@@ -430,7 +447,7 @@ fn a_call_that_its_last_server_died_with_says_so() {
     let region = Region::create().size(1 << 20).memfd("last").unwrap();
     let options =
         Service::<u64, u64>::options().depth(2).on_server_death(OnServerDeath::Retry { max_attempts: 2 });
-    let service = Service::<u64, u64>::create(&region, "service", &options).unwrap();
+    let service = options.create(&region, "service").unwrap();
     let client = service.client().unwrap();
     let (taken, open) = (client.request().unwrap().send(), client.request().unwrap().send());
     dies_with(&region, |own| {
