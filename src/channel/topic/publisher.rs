@@ -421,8 +421,12 @@ impl RawPublisher {
         shared.counters().count(Counter::SendsWaited);
         let condition = || {
             let blocked = match why {
-                // Acquire: as in `Delivering::look`, which looks again.
-                NotYet::Full(index, cursor) => mapped.cursor(index).load(Ordering::Acquire) == cursor,
+                // Acquire: as in `Delivering::look`, which looks again. One that is gone moves its cursor no more, and may
+                // have been cleaned up after already.
+                NotYet::Full(index, cursor) => {
+                    subscriptions::is_live(mapped, index)
+                        && mapped.cursor(index).load(Ordering::Acquire) == cursor
+                }
                 NotYet::Turn => mapped.turn().load(Ordering::Relaxed) != 0,
                 NotYet::Access(_) => false,
             };

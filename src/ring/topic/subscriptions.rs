@@ -84,6 +84,12 @@ pub(crate) fn join(backing: &impl Backing, me: Owner, policy: Policy, replay: u6
     })
 }
 
+/// Whether messages are entered for the subscriber of `index`.
+pub(crate) fn is_live(backing: &impl Backing, index: usize) -> bool {
+    // Relaxed: a guess; who enters a message looks again, under the turn.
+    backing.head(Head::Live).load(Ordering::Relaxed) & 1 << index != 0
+}
+
 /// Says that the subscriber of `index` is gone and still holds things.
 pub(crate) fn mark_unclean(backing: &impl Backing, index: usize) {
     // Release: pairs with the Acquire in `clean`: its reads come before.
