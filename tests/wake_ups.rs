@@ -14,7 +14,7 @@ use allmende::channel::service::{self, CallError, OnServerDeath};
 use allmende::channel::{cell, lanes, topic};
 use allmende::ring::bytes::SendError;
 use allmende::ring::error::{PopError, PushError, TryPushError};
-use allmende::sync::barrier::BarrierError;
+use allmende::sync::barrier::{BarrierError, Party};
 use allmende::sync::rwlock::RwLockError;
 use allmende::sync::waitable::Waitable;
 use allmende::{
@@ -29,8 +29,10 @@ fn main() -> ExitCode {
     common::main(
         &[
             ("a_death_wakes_when_anybody_sweeps", a_death_wakes_when_anybody_sweeps),
+            ("a_death_is_found_by_who_sleeps", a_death_is_found_by_who_sleeps),
             ("all_that_is_sent_wakes_a_consumer", all_that_is_sent_wakes_a_consumer),
             ("all_that_is_given_back_wakes_a_producer", all_that_is_given_back_wakes_a_producer),
+            ("all_that_frees_a_lock_wakes", all_that_frees_a_lock_wakes),
             ("a_subscriber_that_leaves_makes_room", a_subscriber_that_leaves_makes_room),
             ("what_there_is_to_say_makes_ready", what_there_is_to_say_makes_ready),
             ("a_call_that_its_last_server_died_with_says_so", a_call_that_its_last_server_died_with_says_so),
@@ -265,44 +267,56 @@ fn of_numbers(region: &Region) -> Service<u64, u64> {
 
 /// The sleeper's own look comes at the end of its slice, in which here a supervisor has swept long ago.
 fn a_death_wakes_when_anybody_sweeps() {
-    for Case { name, make, owes, sleeps } in CASES {
-        for round in 0..count(3, 100) {
-            let region = Region::create().size(1 << 20).participants(8).memfd("wake").unwrap();
-            make(&region);
-            let journal = Journal::new();
-            let victim = fork(|| {
-                let own = Region::attach(region.descriptor()).unwrap();
-                let _held = owes(&own);
-                journal.set(0, 1);
-                std::thread::sleep(FOREVER);
-                0
-            });
-            until("the victim owes something", || journal.get(0) == 1);
-            std::thread::scope(|scope| {
-                let sleeper = scope.spawn(|| sleeps(&region));
-                std::thread::sleep(MOMENT);
-                assert!(!sleeper.is_finished(), "{name}: it did not wait");
-                kill(victim, Signal::SIGKILL).unwrap();
-                waitpid(victim, None).unwrap();
+    CASES.iter().for_each(|case| is_told(case, true));
+}
+
+/// There is no supervisor.
+fn a_death_is_found_by_who_sleeps() {
+    CASES.iter().for_each(|case| is_told(case, false));
+}
+
+fn is_told(Case { name, make, owes, sleeps }: &Case, supervised: bool) {
+    for round in 0..count(3, 100) {
+        let region = Region::create().size(1 << 20).participants(8).memfd("wake").unwrap();
+        make(&region);
+        let journal = Journal::new();
+        let victim = fork(|| {
+            let own = Region::attach(region.descriptor()).unwrap();
+            let _held = owes(&own);
+            journal.set(0, 1);
+            std::thread::sleep(FOREVER);
+            0
+        });
+        until("the victim owes something", || journal.get(0) == 1);
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| sleeps(&region));
+            std::thread::sleep(MOMENT);
+            assert!(!sleeper.is_finished(), "{name}: it did not wait");
+            kill(victim, Signal::SIGKILL).unwrap();
+            waitpid(victim, None).unwrap();
+            if supervised {
                 region.sweep().unwrap();
-                sleeper.join().unwrap_or_else(|_| panic!("{name}, round {round}"));
-            });
-            assert_eq!(region.late_wakes(), 0, "{name}, round {round}: nobody woke it");
-        }
+            }
+            sleeper.join().unwrap_or_else(|_| panic!("{name}, round {round}"));
+        });
+        assert_eq!(region.late_wakes(), 0, "{name}, round {round}: nobody woke it");
     }
 }
 
-/// `sleeps` and `wakes` at the same time, the former first, so often.
+/// `sleeps` and `wakes` at the same time, the former first.
+fn once<S: Send>(region: &Region, sleeper: &mut S, sleeps: fn(&mut S), name: &str, wakes: &mut dyn FnMut()) {
+    std::thread::scope(|scope| {
+        let sleeping = scope.spawn(|| sleeps(sleeper));
+        std::thread::sleep(MOMENT);
+        assert!(!sleeping.is_finished(), "{name}: it did not wait");
+        wakes();
+    });
+    assert_eq!(region.late_wakes(), 0, "{name} wakes nobody");
+}
+
+/// The same, so often.
 fn woken<S: Send>(region: &Region, sleeper: &mut S, sleeps: fn(&mut S), name: &str, wakes: &mut dyn FnMut()) {
-    for _ in 0..count(5, 500) {
-        std::thread::scope(|scope| {
-            let sleeping = scope.spawn(|| sleeps(sleeper));
-            std::thread::sleep(MOMENT);
-            assert!(!sleeping.is_finished(), "{name}: it did not wait");
-            wakes();
-        });
-        assert_eq!(region.late_wakes(), 0, "{name} wakes nobody");
-    }
+    (0..count(5, 500)).for_each(|_| once(region, sleeper, sleeps, name, wakes));
 }
 
 fn all_that_is_sent_wakes_a_consumer() {
@@ -366,6 +380,37 @@ fn all_that_is_given_back_wakes_a_producer() {
             while producer.try_push(&[1; 40]).is_ok() {}
         };
         woken(&region, &mut producer, sleeps, name, way);
+    }
+}
+
+/// Of locks, too, nobody waits for the end of its slice.
+fn all_that_frees_a_lock_wakes() {
+    let region = Region::create().size(1 << 20).memfd("wake").unwrap();
+    let lock = RwLock::<u64>::create(&region, "lock", &0).unwrap();
+    let mut waiting = RwLock::<u64>::open(&region, "lock").unwrap().wait_strategy(Wait::Park);
+    let held = std::cell::RefCell::new((None, None));
+    for _ in 0..count(5, 500) {
+        held.borrow_mut().0 = Some(lock.read().unwrap());
+        let sleeps = |lock: &mut RwLock<u64>| drop(lock.write().unwrap());
+        once(&region, &mut waiting, sleeps, "a reader's leaving", &mut || held.borrow_mut().0 = None);
+        held.borrow_mut().1 = Some(lock.write().unwrap());
+        let sleeps = |lock: &mut RwLock<u64>| drop(lock.read().unwrap());
+        once(&region, &mut waiting, sleeps, "a writer's unlocking", &mut || held.borrow_mut().1 = None);
+    }
+    let gate = Semaphore::create(&region, "gate", 1).unwrap();
+    let mut waiting = Semaphore::open(&region, "gate").unwrap().wait_strategy(Wait::Park);
+    let barrier = Barrier::create(&region, "barrier", 2).unwrap().wait_strategy(Wait::Park);
+    let mut party = barrier.join().unwrap();
+    for _ in 0..count(5, 500) {
+        let permit = std::cell::Cell::new(Some(gate.acquire().unwrap()));
+        let sleeps = |gate: &mut Semaphore| drop(gate.acquire().unwrap());
+        once(&region, &mut waiting, sleeps, "a permit given back", &mut || drop(permit.take()));
+        let other = std::cell::Cell::new(Some(barrier.join().unwrap()));
+        let sleeps = |party: &mut Party| {
+            assert!(matches!(party.wait(), Err(BarrierError::PartyLeft { party: 1, .. })));
+        };
+        once(&region, &mut party, sleeps, "a party's leaving", &mut || drop(other.take()));
+        assert!(barrier.reset().unwrap());
     }
 }
 
