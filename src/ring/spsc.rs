@@ -44,6 +44,7 @@ use super::core::{Backing, Consuming, MAX_RUN, Producing};
 use super::counters::raise;
 use super::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use super::habit::{Habit, Stream};
+use super::line_order::write_first_line_last;
 use super::roles::{End, Peer, Role, initialise};
 use super::waiting::{self, Look, NoSpace};
 use crate::Region;
@@ -202,6 +203,9 @@ impl<T> Slots<T> {
     /// Cache lines of a slot.
     #[allow(clippy::cast_possible_truncation)]
     const LINES: usize = Self::STRIDE as usize / LINE;
+    /// How many bytes of a payload lie in the line of its stamp.
+    #[allow(clippy::cast_possible_truncation)]
+    const IN_FIRST_LINE: usize = LINE.saturating_sub(payload_offset(align_of::<T>()) as usize);
 
     /// `None` when the object is too short for what its directory entry says.
     fn new(memory: &Memory, object: &Object) -> Option<Self> {
@@ -554,7 +558,7 @@ impl<T: Payload> Producer<T> {
     fn write(&mut self, position: u64, value: T) {
         // SAFETY: `claim` gave this producer the slot, which nobody reads before its stamp; in
         // bounds and aligned (see `payload`).
-        unsafe { self.slots.payload(position).write(value) };
+        unsafe { write_first_line_last(self.slots.payload(position), value, Slots::<T>::IN_FIRST_LINE) };
     }
 
     #[inline(always)]
