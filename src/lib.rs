@@ -70,7 +70,7 @@
 //! | [`worker`] | processes that are started with regions in hand |
 //! | `tokio` | `async` receiving and sending (feature `tokio`) |
 //! | [`inspect`] | the state of objects, for tools |
-//! | `compat` | the locks of `raw_sync` (feature `compat`) |
+//! | `compat` | the locks and events of `raw_sync` (feature `compat`) |
 //!
 //! # Trust
 //!

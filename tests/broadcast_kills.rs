@@ -157,6 +157,8 @@ const AFTER: usize = 1;
 const TOLD: usize = 2;
 const MISSED: usize = 3;
 const RECEIVED: usize = 4;
+/// Whether it is there: what was sent, and is gone again, before that is not its to account for.
+const READY: usize = 5;
 
 /// Sends until it is killed.
 fn producer() {
@@ -173,6 +175,7 @@ fn producer() {
 fn watcher() {
     let (broadcast, journal, index) = found();
     let mut reader = broadcast.reader_from(Start::Oldest).unwrap();
+    journal.set(of_watcher(index, READY), 1);
     if index == READ_ONLY {
         reader = reader.wait_strategy(Wait::Yield);
     }
@@ -215,6 +218,9 @@ fn watcher() {
 fn producers() {
     let mut stage = Stage::new();
     let watchers: Vec<Process> = (0..WATCHERS).map(|index| stage.start("watcher", index)).collect();
+    until("the watchers read", || {
+        (0..WATCHERS).all(|index| stage.journal.get(of_watcher(index, READY)) == 1)
+    });
     let mut own = stage.broadcast.reader().unwrap();
     let (mut middle, mut torn, mut sent, mut longest) = (0, 0, 0, Duration::ZERO);
     for round in 1..=kills() {

@@ -20,7 +20,7 @@ macro_rules! program {
         // thing each, by programs that all use the same locks; the data is touched under a lock only.
         #[allow(clippy::undocumented_unsafe_blocks, reason = "they are all alike: see above")]
         mod $name {
-            use super::{ACTIVE, DONE, DATA, EVENT, Journal, MUTEX, RWLOCK, open};
+            use super::{ACTIVE, BUSY, DONE, DATA, EVENT, Journal, MUTEX, RWLOCK, open};
             use $($theirs)::+::{Timeout, events::*, locks::*};
 
             type Adopt = fn(&shared_memory::Shmem);
@@ -49,6 +49,8 @@ macro_rules! program {
                     let (_, used) = RwLock::new(at(RWLOCK), at(DATA)).unwrap();
                     assert_eq!(used, RwLock::size_of(Some(at(RWLOCK))));
                     let _ = Event::new(at(EVENT), true).unwrap();
+                    let (_, used) = BusyEvent::new(at(BUSY), true).unwrap();
+                    assert_eq!(used, BusyEvent::size_of(None));
                 }
                 rest(&journal);
             }
@@ -63,7 +65,12 @@ macro_rules! program {
             }
 
             fn event(shmem: &shared_memory::Shmem) -> Box<dyn EventImpl> {
-                unsafe { Event::from_existing(shmem.as_ptr().wrapping_add(EVENT)) }.unwrap().0
+                let offset = super::common::argument(1).parse().unwrap();
+                let mem = shmem.as_ptr().wrapping_add(offset);
+                let event = unsafe {
+                    if offset == EVENT { Event::from_existing(mem) } else { BusyEvent::from_existing(mem) }
+                };
+                event.unwrap().0
             }
 
             /// Takes the lock at the offset that it is told, and keeps it.
@@ -128,6 +135,8 @@ program!(ours, allmende::compat, |shmem| {
 const MUTEX: usize = 0;
 const RWLOCK: usize = 64;
 const EVENT: usize = 192;
+/// Aligned to nothing.
+const BUSY: usize = 401;
 const DATA: usize = 512;
 const ACTIVE: usize = 0;
 const DONE: usize = 1;
@@ -138,6 +147,7 @@ fn main() -> ExitCode {
             ("a_killed_holder", a_killed_holder),
             ("a_killed_reader", a_killed_reader),
             ("a_killed_waiter", a_killed_waiter),
+            ("a_killed_busy_waiter", a_killed_busy_waiter),
             ("misuse_is_an_error", misuse_is_an_error),
             ("sizes_are_theirs", sizes_are_theirs),
         ],
@@ -204,6 +214,24 @@ impl Ground {
         child
     }
 
+    /// Sets the busy event.
+    fn set_busy(&self) {
+        use allmende::compat::EventInit as _;
+        use raw_sync::events::EventInit as _;
+        let mem = self.shmem.as_ptr().wrapping_add(BUSY);
+        // SAFETY: the event that the maker has made there.
+        unsafe {
+            if self.kind == "ours" {
+                allmende::compat::adopt(&self.shmem).unwrap();
+                let event = allmende::compat::BusyEvent::from_existing(mem).unwrap().0;
+                event.set(allmende::compat::EventState::Signaled).unwrap();
+            } else {
+                let event = raw_sync::events::BusyEvent::from_existing(mem).unwrap().0;
+                event.set(raw_sync::events::EventState::Signaled).unwrap();
+            }
+        }
+    }
+
     /// Whether the child is done within half a second (theirs) or ever (ours).
     fn is_done(&self, child: Process) -> bool {
         if self.kind == "ours" {
@@ -251,11 +279,11 @@ fn a_killed_waiter() {
         let ground = Ground::new(kind);
         let mut all = true;
         for _ in 0..5 {
-            let victim = ground.start("waiter", 0);
+            let victim = ground.start("waiter", EVENT);
             // Asleep.
             std::thread::sleep(Duration::from_millis(20));
             victim.kill();
-            all = all && ground.is_done(ground.start("setter", 0));
+            all = all && ground.is_done(ground.start("setter", EVENT));
             if !all {
                 break;
             }
@@ -263,6 +291,25 @@ fn a_killed_waiter() {
         assert_eq!(all, kind == "ours", "{kind}");
     }
     say("  the second setter hangs with theirs, goes on with ours");
+}
+
+/// Nothing hangs with either, since there is no lock in it.
+fn a_killed_busy_waiter() {
+    for kind in ["theirs", "ours"] {
+        let ground = Ground::new(kind);
+        for _ in 0..3 {
+            let victim = ground.start("waiter", BUSY);
+            std::thread::sleep(Duration::from_millis(5));
+            victim.kill();
+            assert!(ground.is_done(ground.start("setter", BUSY)), "{kind}");
+        }
+        // One set lets one go on.
+        let (one, other) = (ground.start("waiter", BUSY), ground.start("waiter", BUSY));
+        ground.set_busy();
+        until("one goes on", || ground.journal.get(DONE) == 1);
+        ground.set_busy();
+        assert!(ground.is_done(one) && ground.is_done(other), "{kind}");
+    }
 }
 
 fn misuse_is_an_error() {
@@ -288,6 +335,17 @@ fn misuser() {
         assert!(text(Mutex::new(at(4096), at(DATA)).map(drop)).contains("adopt(&shmem)"));
         assert!(text(compat::Event::from_existing(at(1024)).map(drop)).contains("no event here"));
         assert!(text(compat::Event::new(at(EVENT), false).map(drop)).contains("auto-reset 1, not 0"));
+        assert!(text(compat::BusyEvent::from_existing(at(1024)).map(drop)).contains("no event here"));
+        assert!(text(compat::BusyEvent::new(at(BUSY), false).map(drop)).contains("auto-reset 1, not 0"));
+        let busy = compat::BusyEvent::new(at(1025), false).unwrap().0;
+        assert!(text(busy.wait(soon)).contains("in time"));
+        busy.set(compat::EventState::Signaled).unwrap();
+        let same = compat::BusyEvent::from_existing(at(1025)).unwrap().0;
+        // It stays set.
+        same.wait(soon).unwrap();
+        busy.wait(soon).unwrap();
+        same.set(compat::EventState::Clear).unwrap();
+        assert!(text(busy.wait(soon)).contains("in time"));
         let mutex = Mutex::from_existing(at(MUTEX), at(DATA)).unwrap().0;
         let guard = mutex.lock().unwrap();
         assert!(!guard.owner_died());
@@ -314,5 +372,6 @@ fn sizes_are_theirs() {
         assert_eq!(allmende::compat::Mutex::size_of(at), raw_sync::locks::Mutex::size_of(at));
         assert_eq!(allmende::compat::RwLock::size_of(at), raw_sync::locks::RwLock::size_of(at));
         assert_eq!(allmende::compat::Event::size_of(at), raw_sync::events::Event::size_of(at));
+        assert_eq!(allmende::compat::BusyEvent::size_of(at), raw_sync::events::BusyEvent::size_of(at));
     }
 }

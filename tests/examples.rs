@@ -140,6 +140,21 @@ fn service() {
     assert!(said.contains("1000 = 500500, at attempt 2\n1 of 2 servers"), "{said}");
 }
 
+#[test]
+fn service_parts() {
+    let found = lines("service_parts", &[]);
+    // Who stops, and who has seen enough, are two processes.
+    let (told, mut seen): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|line| line.starts_with("the searcher stops: the client has given"));
+    assert_eq!((told.len(), seen.pop()), (1, Some("...".to_owned())));
+    assert!(seen.len() == 3 && seen.iter().all(|line| line.contains("message")), "{seen:?}");
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/service_parts.rs");
+    let few = lines("service_parts", &["const ENOUGH", own]);
+    assert_eq!(few, ["const ENOUGH: u32 = 3;"]);
+    let none = example("service_parts", &["word", "/there/is/none"]);
+    assert!(!none.status.success() && String::from_utf8_lossy(&none.stderr).contains("Refused"), "{none:?}");
+}
+
 #[cfg(feature = "tokio")]
 #[test]
 fn tokio() {

@@ -24,7 +24,9 @@ fn main() -> ExitCode {
     common::main(
         &[
             ("producers", producers),
+            ("single_producers", single_producers),
             ("consumers_redelivering", consumers_redelivering),
+            ("single_consumers", single_consumers),
             ("consumers_dropping", consumers_dropping),
             ("both_at_once", both_at_once),
             ("a_forked_child_touches_nothing", a_forked_child_touches_nothing),
@@ -152,10 +154,14 @@ fn start(child: &str, argument: u64, region: &Region, journal: &Journal) -> Proc
     process
 }
 
-fn new_queue(policy: OnConsumerDeath) -> (Region, Queue<Message>) {
+/// Room for members on either side.
+const MANY: u32 = 64;
+const SINGLE: u32 = 1;
+
+fn new_queue(policy: OnConsumerDeath, members: u32) -> (Region, Queue<Message>) {
     let region = Region::create().size(1 << 16).participants(8).memfd("storm").unwrap();
-    let queue =
-        Queue::<Message>::options().on_consumer_death(policy).create(&region, "queue", CAPACITY).unwrap();
+    let options = Queue::<Message>::options().on_consumer_death(policy).producers(members).consumers(members);
+    let queue = options.create(&region, "queue", CAPACITY).unwrap();
     (region, queue)
 }
 
@@ -200,13 +206,22 @@ fn receive(consumer: &Consumer<Message>, random: &mut Random) -> Result<Vec<(u64
 
 /// A producer is killed, with another one at work or without; this process receives.
 fn producers() {
-    let (region, queue) = new_queue(OnConsumerDeath::default());
+    kill_producers(MANY);
+}
+
+/// The same where there is room for one only, who neither swaps nor is watched, and so for this consumer.
+fn single_producers() {
+    kill_producers(SINGLE);
+}
+
+fn kill_producers(members: u32) {
+    let (region, queue) = new_queue(OnConsumerDeath::default(), members);
     let consumer = queue.consumer().unwrap();
     let journals = [Journal::new(), Journal::new()];
     let mut random = Random::new();
     let (mut received, mut longest) = (0_u64, Duration::ZERO);
     for round in 0..kills() {
-        let two = round % 2 == 1;
+        let two = members == MANY && round % 2 == 1;
         let froms: Vec<u64> = (0..1 + u64::from(two)).map(|index| 2 * round + index).collect();
         journals.iter().for_each(|journal| [BEGUN, ENDED].iter().for_each(|&word| journal.set(word, 0)));
         let mut victims: Vec<Process> = Vec::new();
@@ -268,11 +283,12 @@ fn producers() {
 }
 
 /// Kills consumers while this process sends; the last messages it receives itself.
-fn kill_consumers(policy: OnConsumerDeath) {
-    let (region, queue) = new_queue(policy);
+fn kill_consumers(policy: OnConsumerDeath, members: u32) {
+    let (region, queue) = new_queue(policy, members);
     let producer = queue.producer().unwrap();
-    // This side's own, so that the producer is never told that all are dead; it receives at the end only.
-    let own = queue.consumer().unwrap();
+    // This side's own, so that the producer is never told that all are dead. Where there is room for one only, it
+    // comes when the victim is dead.
+    let mut waiting = (members == MANY).then(|| queue.consumer().unwrap());
     let journal = Journal::new();
     let mut random = Random::new();
     let mut sent = 0_u64;
@@ -297,6 +313,7 @@ fn kill_consumers(policy: OnConsumerDeath) {
             *seen.entry(journal.get(NOTES + index as usize) - 1).or_default() += 1;
             noted += 1;
         }
+        let own = waiting.take().unwrap_or_else(|| queue.consumer().unwrap());
         // Its slots come back by somebody's waiting, too.
         let held = own.receive_timeout(Duration::from_millis(200)).map(|loan| whole(&loan).1);
         if let Ok(number) = held {
@@ -312,8 +329,10 @@ fn kill_consumers(policy: OnConsumerDeath) {
             }
         }
         sent += 1;
+        waiting = (members == MANY).then_some(own);
     }
     region.sweep().unwrap();
+    let own = waiting.unwrap_or_else(|| queue.consumer().unwrap());
     let (mut again, mut last) = (0, 0);
     while let Ok(loan) = own.try_receive() {
         let (_, number) = whole(&loan);
@@ -350,16 +369,21 @@ fn kill_consumers(policy: OnConsumerDeath) {
 }
 
 fn consumers_redelivering() {
-    kill_consumers(OnConsumerDeath::Redeliver { max_attempts: 32 });
+    kill_consumers(OnConsumerDeath::Redeliver { max_attempts: 32 }, MANY);
 }
 
 fn consumers_dropping() {
-    kill_consumers(OnConsumerDeath::Drop);
+    kill_consumers(OnConsumerDeath::Drop, MANY);
+}
+
+/// A consumer that is alone at its side is killed, and its successor goes on.
+fn single_consumers() {
+    kill_consumers(OnConsumerDeath::Redeliver { max_attempts: 32 }, SINGLE);
 }
 
 /// Two producers and two consumers, killed in turn: counters add up, nothing hangs, every slot comes back.
 fn both_at_once() {
-    let (region, queue) = new_queue(OnConsumerDeath::default());
+    let (region, queue) = new_queue(OnConsumerDeath::default(), MANY);
     let _ends = (queue.producer().unwrap(), queue.consumer().unwrap());
     let journals: Vec<Journal> = (0..4).map(|_| Journal::new()).collect();
     let mut random = Random::new();
@@ -398,7 +422,7 @@ fn both_at_once() {
 
 /// A child that inherits every kind of handle gets `Forked` from each; ending them changes nothing.
 fn a_forked_child_touches_nothing() {
-    let (region, queue) = new_queue(OnConsumerDeath::default());
+    let (region, queue) = new_queue(OnConsumerDeath::default(), MANY);
     let (producer, consumer) = (queue.producer().unwrap(), queue.consumer().unwrap());
     for number in 0..8 {
         producer.push(message(1, number)).unwrap();

@@ -132,6 +132,28 @@ fn a_server_refuses_or_drops() {
     );
 }
 
+/// However many calls a client has open, the next client's first comes before its second.
+#[test]
+fn clients_take_turns() {
+    let region = region();
+    let service = service(&region);
+    let (first, second) = (service.client().unwrap(), service.client().unwrap());
+    let server = service.server().unwrap();
+    let pending = [ask(&first, 1), ask(&first, 2), ask(&second, 3)];
+    let order: Vec<u64> = (0..3)
+        .map(|_| {
+            let call = server.receive().unwrap();
+            let number = *call;
+            call.reply([number; 8]);
+            number
+        })
+        .collect();
+    assert_eq!(order, [1, 3, 2]);
+    for pending in pending {
+        pending.wait().unwrap();
+    }
+}
+
 #[test]
 fn calls_are_given_up_before_and_after_a_server_has_them() {
     let region = region();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use allmende::Region;
 use allmende::channel::service::{
-    Bytes, CallError, NotAnswered, SendError, Service, ServiceOptions, TryReceiveError, TrySendError,
+    Bytes, CallError, NotAnswered, SendError, Service, ServiceOptions, TryReceiveError,
 };
 use allmende::layout::service::Geometry;
 use allmende::region::{AccessError, ObjectError};
@@ -51,7 +51,7 @@ fn both_have_any_length_up_to_what_was_chosen() {
             for part in 0..parts as usize {
                 stream.try_send(&text(longest_response - part.min(longest_response), part)).unwrap();
             }
-            assert!(matches!(stream.try_send(b""), Err(TrySendError::Full(()))));
+            assert!(matches!(stream.try_send(b""), Err(SendError::NoRoom(()))));
             stream.finish();
             let mut replies = pending.replies();
             for part in 0..parts as usize {
@@ -74,7 +74,7 @@ fn both_have_any_length_up_to_what_was_chosen() {
         let too_long = stream.claim(usize::MAX).map(|_| ()).unwrap_err();
         let max = longest_response;
         assert_eq!(too_long, SendError::TooLarge { length: usize::MAX, max, value: () });
-        assert!(matches!(stream.try_send(&vec![0; max + 1]), Err(TrySendError::TooLarge { .. })));
+        assert!(matches!(stream.try_send(&vec![0; max + 1]), Err(SendError::TooLarge { .. })));
         stream.send(&vec![9; max]).unwrap();
         stream.finish();
         assert_eq!(*pending.wait().unwrap(), vec![9; max]);
@@ -111,7 +111,7 @@ fn they_are_written_where_they_lie_and_cut_short() {
     assert_eq!(*replies.next().unwrap().unwrap(), [3; 2]);
     assert!(matches!(stream.claim_timeout(1, Duration::ZERO).map(drop), Ok(())));
     stream.send_timeout(b"x", Duration::from_secs(9)).unwrap();
-    assert!(matches!(stream.send_timeout(b"y", Duration::ZERO), Err(SendError::TimedOut(()))));
+    assert!(matches!(stream.send_timeout(b"y", Duration::ZERO), Err(SendError::NoRoom(()))));
     drop(replies);
     assert!(matches!(stream.send(b"z"), Err(SendError::Cancelled(()))));
 }
@@ -251,8 +251,8 @@ proptest! {
             for answer in answers {
                 match stream.try_send(&text(answer, round + 1)) {
                     Ok(()) => under_way.push_back(answer),
-                    Err(TrySendError::TooLarge { length, max, .. }) => prop_assert!(length > max && max == longest),
-                    Err(TrySendError::Full(())) => {
+                    Err(SendError::TooLarge { length, max, .. }) => prop_assert!(length > max && max == longest),
+                    Err(SendError::NoRoom(())) => {
                         prop_assert_eq!(under_way.len(), parts as usize);
                         let part = replies.try_next().unwrap().unwrap();
                         prop_assert_eq!(&*part, &*text(under_way.pop_front().unwrap(), round + 1));

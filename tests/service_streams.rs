@@ -7,9 +7,7 @@ use std::collections::VecDeque;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use allmende::channel::service::{
-    CallError, Client, NotAnswered, Pending, SendError, Server, Service, TrySendError,
-};
+use allmende::channel::service::{CallError, Client, NotAnswered, Pending, SendError, Server, Service};
 use allmende::region::ObjectError;
 use allmende::{Region, Wait};
 use proptest::prelude::*;
@@ -93,16 +91,16 @@ fn parts_are_written_and_read_where_they_lie_as_many_as_fit() {
     // One is free again: claimed twice, sent once.
     stream.claim().unwrap()[0] = 99;
     stream.try_send([3; 9]).unwrap();
-    assert_eq!(stream.try_send([4; 9]), Err(TrySendError::Full([4; 9])));
-    assert!(matches!(stream.try_claim(), Err(TrySendError::Full(()))));
+    assert_eq!(stream.try_send([4; 9]), Err(SendError::NoRoom([4; 9])));
+    assert!(matches!(stream.try_claim(), Err(SendError::NoRoom(()))));
     let started = Instant::now();
-    assert_eq!(stream.send_timeout([4; 9], SHORT), Err(SendError::TimedOut([4; 9])));
+    assert_eq!(stream.send_timeout([4; 9], SHORT), Err(SendError::NoRoom([4; 9])));
     assert!(started.elapsed() >= SHORT && started.elapsed() < LONG);
     {
         // While it is lent out, its place is not free.
         let part = replies.next().unwrap().unwrap();
         assert_eq!((part[0], part[8]), (1, 101));
-        assert!(matches!(stream.claim_timeout(SHORT), Err(SendError::TimedOut(()))));
+        assert!(matches!(stream.claim_timeout(SHORT), Err(SendError::NoRoom(()))));
     }
     stream.send_timeout([4; 9], SHORT).unwrap();
     stream.finish();
@@ -210,7 +208,7 @@ fn a_client_that_gives_up_is_told_to_a_server_that_sends_or_waits() {
             drop(other);
         }
         assert!(stream.call().cancelled());
-        assert_eq!(stream.try_send([2; 9]), Err(TrySendError::Cancelled([2; 9])));
+        assert_eq!(stream.try_send([2; 9]), Err(SendError::Cancelled([2; 9])));
         assert_eq!(stream.send([2; 9]), Err(SendError::Cancelled([2; 9])));
         assert!(matches!(stream.claim(), Err(SendError::Cancelled(()))));
         stream.finish();
@@ -252,7 +250,7 @@ fn time_is_over_for_both_sides() {
     let mut stream = server.receive().unwrap().stream();
     stream.send([0; 9]).unwrap();
     // Nobody makes room.
-    assert_eq!(stream.send([1; 9]), Err(SendError::TimedOut([1; 9])));
+    assert_eq!(stream.send([1; 9]), Err(SendError::NoRoom([1; 9])));
     assert!(started.elapsed() >= time && started.elapsed() < LONG);
     assert_eq!(replies.next().unwrap().unwrap()[0], 0, "what was sent is there");
     for _ in 0..2 {
@@ -369,9 +367,9 @@ proptest! {
                     let told = &mut told[*number];
                     let value = [told.sent ^ (*number as u64) << 32; 9];
                     let expected = if told.given_up {
-                        Err(TrySendError::Cancelled(value))
+                        Err(SendError::Cancelled(value))
                     } else if told.sent - told.read == room {
-                        Err(TrySendError::Full(value))
+                        Err(SendError::NoRoom(value))
                     } else {
                         told.sent += 1;
                         Ok(())

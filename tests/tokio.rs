@@ -4,6 +4,8 @@
 #![allow(clippy::pedantic)]
 
 mod common;
+#[path = "tokio/service.rs"]
+mod service;
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -26,8 +28,20 @@ fn main() -> ExitCode {
             ("one_that_never_waits_lets_others_run", one_that_never_waits_lets_others_run),
             ("one_who_dies_ends_the_waiting", one_who_dies_ends_the_waiting),
             ("a_sender_learns_that_its_receiver_died", a_sender_learns_that_its_receiver_died),
+            ("calls_and_answers", service::calls_and_answers),
+            ("answers_in_parts", service::answers_in_parts),
+            ("a_dropped_call_is_given_up", service::a_dropped_call_is_given_up),
+            ("a_client_waits_until_a_call_is_free", service::a_client_waits_until_a_call_is_free),
+            ("futures_of_a_service_go_to_other_threads", service::futures_go_to_other_threads),
+            ("a_server_that_dies_is_told", service::a_server_that_dies_is_told),
+            ("a_client_that_dies_is_told", service::a_client_that_dies_is_told),
         ],
-        &[("sender", sender), ("receiver", receiver)],
+        &[
+            ("sender", sender),
+            ("receiver", receiver),
+            ("idle_server", service::idle_server),
+            ("idle_client", service::idle_client),
+        ],
     )
 }
 

@@ -318,6 +318,24 @@ fn a_pool_grows_by_parts_when_it_must() {
     }
 }
 
+/// What the documentation of `TopicOptions::at_first` says: all memory is had when the region is made, whether or not
+/// it is touched then, and growth takes none and gives none back.
+#[test]
+fn growth_takes_no_memory() {
+    use std::os::unix::fs::MetadataExt as _;
+    for prefault in [false, true] {
+        let region = Region::create().size(8 << 20).prefault(prefault).memfd("reserved").unwrap();
+        let file = std::fs::File::from(region.descriptor().try_clone_to_owned().unwrap());
+        let had = || file.metadata().unwrap().blocks() * 512;
+        assert_eq!(had(), region.size().next_multiple_of(4096));
+        let topic = Topic::<Big>::options().blocks(1000).at_first(1).create(&region, "t", 1024).unwrap();
+        let (mut publisher, _subscriber) = (topic.publisher().unwrap(), topic.subscriber().unwrap());
+        (0..1000).for_each(|number| publisher.try_send(big(number)).unwrap());
+        assert_eq!(held(&region), 1000);
+        assert_eq!(had(), region.size().next_multiple_of(4096));
+    }
+}
+
 #[test]
 fn messages_of_bytes_go_into_the_smallest_block_that_fits() {
     let region = region();

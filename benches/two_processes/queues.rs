@@ -17,6 +17,8 @@ use crate::messages::{BATCH, LINE, Message, SMALL, sum_of};
 const TRIP_SLOTS: usize = 8;
 /// Slots of a queue by which messages stream.
 const STREAM_SLOTS: usize = 256;
+/// Room for producers, or consumers, where it is not said that there will be only one.
+const MEMBERS: u32 = 64;
 const TRIPS: u64 = 4_000;
 const STREAM: u64 = 50_000;
 const BATCHED: u64 = 200 * 256;
@@ -32,6 +34,8 @@ pub(crate) mod task {
     pub(crate) const BATCHES_SMALL: u64 = 104;
     pub(crate) const MANY: u64 = 105;
     pub(crate) const MANY_RIVAL: u64 = 106;
+    pub(crate) const RTT_SINGLE: u64 = 107;
+    pub(crate) const STREAM_SINGLE: u64 = 108;
 }
 
 /// Both ends that one side has of a queue there and a queue back.
@@ -47,8 +51,10 @@ impl<const N: usize> Pair<N>
 where
     Message<N>: Payload,
 {
-    fn new(region: &Region, name: &str, slots: usize, first: bool) -> Result<Self> {
-        let queue = |way| Queue::<Message<N>>::open_or_create(region, &format!("queue {name} {way}"), slots);
+    /// With room for so many producers, and consumers, in each of the two queues.
+    fn new(region: &Region, name: &str, slots: usize, members: u32, first: bool) -> Result<Self> {
+        let options = Queue::<Message<N>>::options().producers(members).consumers(members);
+        let queue = |way| options.open_or_create(region, &format!("queue {name} {way}"), slots);
         let (there, back) = (queue("there")?, queue("back")?);
         let (to, from) = if first { (there, back) } else { (back, there) };
         let spin = Wait::Spin;
@@ -121,6 +127,9 @@ pub(crate) struct Queues {
     line: Pair<LINE>,
     small_stream: Pair<SMALL>,
     line_stream: Pair<LINE>,
+    /// Said to have one end on either side, when they were made.
+    single: Pair<LINE>,
+    single_stream: Pair<LINE>,
     /// Two threads of each side: each has its own handles.
     many: Queue<Message<SMALL>>,
 }
@@ -129,10 +138,12 @@ impl Queues {
     pub(crate) fn new(region: &Region, first: bool, cores: (usize, usize)) -> Result<Self> {
         CORES.get_or_init(|| cores);
         Ok(Self {
-            small: Pair::new(region, "small", TRIP_SLOTS, first)?,
-            line: Pair::new(region, "line", TRIP_SLOTS, first)?,
-            small_stream: Pair::new(region, "small stream", STREAM_SLOTS, first)?,
-            line_stream: Pair::new(region, "line stream", STREAM_SLOTS, first)?,
+            small: Pair::new(region, "small", TRIP_SLOTS, MEMBERS, first)?,
+            line: Pair::new(region, "line", TRIP_SLOTS, MEMBERS, first)?,
+            small_stream: Pair::new(region, "small stream", STREAM_SLOTS, MEMBERS, first)?,
+            line_stream: Pair::new(region, "line stream", STREAM_SLOTS, MEMBERS, first)?,
+            single: Pair::new(region, "single", TRIP_SLOTS, 1, first)?,
+            single_stream: Pair::new(region, "single stream", STREAM_SLOTS, 1, first)?,
             many: Queue::open_or_create(region, "queue many", STREAM_SLOTS)?,
         })
     }
@@ -144,6 +155,8 @@ impl Queues {
             task::RTT_LINE => self.line.pong(count)?,
             task::STREAM_SMALL => self.small_stream.receive(count)?,
             task::STREAM_LINE => self.line_stream.receive(count)?,
+            task::RTT_SINGLE => self.single.pong(count)?,
+            task::STREAM_SINGLE => self.single_stream.receive(count)?,
             task::BATCHES_SMALL => self.small_stream.receive_batches(count)?,
             _ => return Ok(None),
         }))
@@ -261,7 +274,7 @@ fn many_rival() {
 }
 
 /// What the queue is held to.
-pub(crate) static FIGURES: [Figure; 6] = [
+pub(crate) static FIGURES: [Figure; 8] = [
     Figure {
         name: "queue round trip, 56 B, spin",
         ours: |sides| sides.queues(task::RTT_SMALL, TRIPS, None, |queues| queues.small.ping(TRIPS)),
@@ -294,6 +307,26 @@ pub(crate) static FIGURES: [Figure; 6] = [
         ours: |sides| {
             sides.queues(task::STREAM_LINE, STREAM, Some(sum_of::<LINE>(STREAM)), |queues| {
                 queues.line_stream.send(STREAM)
+            })
+        },
+        theirs: Some(|sides| {
+            sides.rival_queue(task::STREAM_LINE, STREAM, || rival_sends(&LINE_RIVAL, STREAM))
+        }),
+        against: "ArrayQueue, threads",
+        limit: 0.80,
+    },
+    Figure {
+        name: "queue round trip, 64 B, one end a side, spin",
+        ours: |sides| sides.queues(task::RTT_SINGLE, TRIPS, None, |queues| queues.single.ping(TRIPS)),
+        theirs: None,
+        against: "floor",
+        limit: 1.30,
+    },
+    Figure {
+        name: "queue one at a time, 64 B, one end a side, spin",
+        ours: |sides| {
+            sides.queues(task::STREAM_SINGLE, STREAM, Some(sum_of::<LINE>(STREAM)), |queues| {
+                queues.single_stream.send(STREAM)
             })
         },
         theirs: Some(|sides| {

@@ -2,7 +2,8 @@
 
 use super::locks::{LockInit, Mutex, padding};
 use super::{Result, Timeout, find};
-use crate::atomic::{AtomicU32, Ordering};
+use crate::Wait;
+use crate::atomic::{AtomicU8, AtomicU32, Ordering};
 
 /// What an event can be set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,27 +52,60 @@ pub trait EventImpl {
     fn set(&self, state: EventState) -> Result<()>;
 }
 
-/// The word at an event's place in the mapping: that one was made, and of which sort. It outlives the companion.
-const MADE: u32 = 0x616c_6d00;
+/// What stands at an event's place in the mapping: that one was made, and whether it resets itself. It outlives the
+/// companion.
+enum Mark<'a> {
+    Word(&'a AtomicU32),
+    /// Where there is room for two bytes only.
+    Bytes(&'a [AtomicU8; 2]),
+}
 
-/// The event at `address`, of the sort that `auto_reset` says, or the word that stands there.
-///
-/// # Safety
-/// `address` must be aligned to four and have room for a word, and nothing else may use it.
-unsafe fn open(address: *mut u8, auto_reset: Option<bool>) -> Result<crate::Event> {
+impl Mark<'_> {
+    const WORD: u32 = 0x616c_6d00;
+    const BYTES: [u8; 2] = [0xa1, 0x6c];
+
+    /// Whether the event that was made here resets itself.
+    fn auto_reset(&self) -> Option<bool> {
+        // Acquire: pairs with the Release in `set`: whoever finds the mark finds the event.
+        let flag = match self {
+            Self::Word(word) => word.load(Ordering::Acquire) ^ Self::WORD,
+            Self::Bytes([first, second]) => {
+                let first = first.load(Ordering::Acquire) ^ Self::BYTES[0];
+                // Relaxed: written before the first byte, and never changed but by another `new`.
+                u32::from(first) << 8 | u32::from(second.load(Ordering::Relaxed) ^ Self::BYTES[1])
+            }
+        };
+        (flag <= 1).then_some(flag == 1)
+    }
+
+    fn set(&self, auto_reset: bool) {
+        // Release: see above.
+        match self {
+            Self::Word(word) => word.store(Self::WORD | u32::from(auto_reset), Ordering::Release),
+            Self::Bytes([first, second]) => {
+                second.store(Self::BYTES[1] | u8::from(auto_reset), Ordering::Relaxed);
+                first.store(Self::BYTES[0], Ordering::Release);
+            }
+        }
+    }
+}
+
+/// The event `name@offset` of the mapping in which `address` lies: a new one of the sort that `auto_reset` says, or the one
+/// that `mark` tells of.
+fn open(
+    name: &str,
+    address: *mut u8,
+    mark: impl FnOnce() -> Mark<'static>,
+    auto_reset: Option<bool>,
+) -> Result<crate::Event> {
     let (region, offset) = find(address)?;
-    #[allow(clippy::cast_ptr_alignment, reason = "the caller promises it")]
-    // SAFETY: as the caller promises; it lies in the mapping that was adopted, and all reach it as an atomic.
-    let word = unsafe { &*address.cast::<AtomicU32>() };
+    // Not before it is known that the address lies in an adopted mapping.
+    let mark = mark();
     let fresh = auto_reset.is_some();
-    // Acquire, Release: whoever finds the word finds the event.
-    let auto_reset = match (auto_reset, word.load(Ordering::Acquire)) {
-        (Some(auto_reset), _) => auto_reset,
-        (None, MADE) => false,
-        (None, word) if word == MADE | 1 => true,
-        (None, _) => return Err("there is no event here: call `new` in one process first".into()),
-    };
-    let name = format!("event@{offset:x}");
+    let auto_reset = auto_reset
+        .or_else(|| mark.auto_reset())
+        .ok_or("there is no event here: call `new` in one process first")?;
+    let name = format!("{name}@{offset:x}");
     let event = if auto_reset {
         crate::Event::open_or_create_auto_reset(&region, &name)?
     } else {
@@ -79,7 +113,7 @@ unsafe fn open(address: *mut u8, auto_reset: Option<bool>) -> Result<crate::Even
     };
     if fresh {
         event.reset()?;
-        word.store(MADE | u32::from(auto_reset), Ordering::Release);
+        mark.set(auto_reset);
     }
     Ok(event)
 }
@@ -118,6 +152,17 @@ impl Event {
         // As `raw_sync` counts.
         (mem.wrapping_add(start), start + Self::size_of(None))
     }
+
+    /// # Safety
+    /// As [`EventInit::new`].
+    unsafe fn open(mem: *mut u8, auto_reset: Option<bool>) -> Result<(Box<dyn EventImpl>, usize)> {
+        let (address, used) = Self::place(mem);
+        #[allow(clippy::cast_ptr_alignment, reason = "`place` aligns to eight")]
+        // SAFETY: aligned, within the room that the caller promises, mapped (`open` has asked), and all reach it as an
+        // atomic.
+        let mark = || Mark::Word(unsafe { &*address.cast::<AtomicU32>() });
+        Ok((Box::new(Self(open("event", address, mark, auto_reset)?)), used))
+    }
 }
 
 impl EventInit for Event {
@@ -129,21 +174,58 @@ impl EventInit for Event {
 
     #[allow(clippy::new_ret_no_self, reason = "as in raw_sync")]
     unsafe fn new(mem: *mut u8, auto_reset: bool) -> Result<(Box<dyn EventImpl>, usize)> {
-        let (address, used) = Self::place(mem);
-        // SAFETY: aligned to eight, and within the room that the caller promises.
-        let event = unsafe { open(address, Some(auto_reset)) }?;
-        Ok((Box::new(Self(event)), used))
+        // SAFETY: as the caller promises.
+        unsafe { Self::open(mem, Some(auto_reset)) }
     }
 
     unsafe fn from_existing(mem: *mut u8) -> Result<(Box<dyn EventImpl>, usize)> {
-        let (address, used) = Self::place(mem);
-        // SAFETY: as in `new`.
-        let event = unsafe { open(address, None) }?;
-        Ok((Box::new(Self(event)), used))
+        // SAFETY: as the caller promises.
+        unsafe { Self::open(mem, None) }
     }
 }
 
 impl EventImpl for Event {
+    fn wait(&self, timeout: Timeout) -> Result<()> {
+        wait(&self.0, timeout)
+    }
+
+    fn set(&self, state: EventState) -> Result<()> {
+        set(&self.0, state)
+    }
+}
+
+/// An event whose waiters spin: the quickest, where each of them has a core to itself.
+pub struct BusyEvent(crate::Event);
+
+impl BusyEvent {
+    /// # Safety
+    /// As [`EventInit::new`].
+    unsafe fn open(mem: *mut u8, auto_reset: Option<bool>) -> Result<(Box<dyn EventImpl>, usize)> {
+        // SAFETY: within the room that the caller promises, mapped (`open` has asked), and all reach them as atomics.
+        let mark = || Mark::Bytes(unsafe { &*mem.cast::<[AtomicU8; 2]>() });
+        let event = open("busy", mem, mark, auto_reset)?.wait_strategy(Wait::Spin);
+        Ok((Box::new(Self(event)), Self::size_of(None)))
+    }
+}
+
+impl EventInit for BusyEvent {
+    fn size_of(_: Option<*mut u8>) -> usize {
+        size_of::<[AtomicU8; 2]>()
+    }
+
+    #[allow(clippy::new_ret_no_self, reason = "as in raw_sync")]
+    unsafe fn new(mem: *mut u8, auto_reset: bool) -> Result<(Box<dyn EventImpl>, usize)> {
+        // SAFETY: as the caller promises.
+        unsafe { Self::open(mem, Some(auto_reset)) }
+    }
+
+    unsafe fn from_existing(mem: *mut u8) -> Result<(Box<dyn EventImpl>, usize)> {
+        // SAFETY: as the caller promises.
+        unsafe { Self::open(mem, None) }
+    }
+}
+
+impl EventImpl for BusyEvent {
     fn wait(&self, timeout: Timeout) -> Result<()> {
         wait(&self.0, timeout)
     }

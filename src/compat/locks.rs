@@ -8,8 +8,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::{Result, Timeout, find};
-use crate::sync::mutex::LockError;
-use crate::sync::rwlock::RwLockError;
+use crate::sync::suspect::{Lock, LockError};
 
 /// Bytes of the smallest lock: so many fit into a mapping at the most.
 pub(super) const SMALLEST: usize = size_of::<libc::pthread_mutex_t>();
@@ -26,7 +25,10 @@ pub trait LockInit {
     /// # Safety
     /// `mem` must have room for the lock, and nothing else may use it.
     #[allow(clippy::new_ret_no_self, reason = "as in raw_sync")]
-    unsafe fn new(mem: *mut u8, data: *mut u8) -> Result<(Box<dyn LockImpl>, usize)>;
+    unsafe fn new(mem: *mut u8, data: *mut u8) -> Result<(Box<dyn LockImpl>, usize)> {
+        // SAFETY: as the caller promises.
+        unsafe { Self::from_existing(mem, data) }
+    }
     /// The lock that is at `mem`, made where there is none yet.
     ///
     /// # Errors
@@ -161,10 +163,31 @@ fn time(timeout: Timeout) -> Duration {
     }
 }
 
-/// A mutex.
-pub struct Mutex {
+/// Where a lock is, and what it is for.
+struct Place {
     address: *mut u8,
     data: UnsafeCell<*mut u8>,
+}
+
+/// Keeps `lock`, if it was had, for a guard of ours to give up, and notes whether its holder had died.
+fn keep<'a, L: Lock>(
+    lock: &'a dyn LockImpl,
+    taken: std::result::Result<L::Guard<'a>, LockError<'a, L>>,
+) -> Result<LockGuard<'a>> {
+    let (guard, owner_died) = match taken {
+        Ok(guard) => (guard, false),
+        Err(LockError::OwnerDied(suspect) | LockError::Poisoned(suspect)) => {
+            (suspect.mark_consistent(), true)
+        }
+        Err(other) => return Err(other.to_string().into()),
+    };
+    std::mem::forget(guard);
+    Ok(LockGuard { lock, owner_died })
+}
+
+/// A mutex.
+pub struct Mutex {
+    place: Place,
     robust: crate::Mutex<u64>,
 }
 
@@ -173,49 +196,28 @@ impl LockInit for Mutex {
         addr.map_or(0, padding) + size_of::<libc::pthread_mutex_t>()
     }
 
-    #[allow(clippy::new_ret_no_self, reason = "as in raw_sync")]
-    unsafe fn new(mem: *mut u8, data: *mut u8) -> Result<(Box<dyn LockImpl>, usize)> {
-        // SAFETY: as the caller promises.
-        unsafe { Self::from_existing(mem, data) }
-    }
-
     unsafe fn from_existing(mem: *mut u8, data: *mut u8) -> Result<(Box<dyn LockImpl>, usize)> {
         let address = mem.wrapping_add(padding(mem));
         let (region, offset) = find(address)?;
         let robust = crate::Mutex::open_or_create(&region, &format!("mutex@{offset:x}"), &0)?;
-        Ok((Box::new(Self { address, data: UnsafeCell::new(data), robust }), Self::size_of(Some(mem))))
-    }
-}
-
-impl Mutex {
-    fn keep<'a>(
-        &'a self,
-        taken: std::result::Result<crate::MutexGuard<'a, u64>, LockError<'a, u64>>,
-    ) -> Result<LockGuard<'a>> {
-        let (guard, owner_died) = match taken {
-            Ok(guard) => (guard, false),
-            Err(LockError::OwnerDied(suspect) | LockError::Poisoned(suspect)) => {
-                (suspect.mark_consistent(), true)
-            }
-            Err(other) => return Err(other.to_string().into()),
-        };
-        // Ours gives it up: see `release`.
-        std::mem::forget(guard);
-        Ok(LockGuard { lock: self, owner_died })
+        Ok((
+            Box::new(Self { place: Place { address, data: UnsafeCell::new(data) }, robust }),
+            Self::size_of(Some(mem)),
+        ))
     }
 }
 
 impl LockImpl for Mutex {
     fn as_raw(&self) -> *mut c_void {
-        self.address.cast()
+        self.place.address.cast()
     }
 
     fn lock(&self) -> Result<LockGuard<'_>> {
-        self.keep(self.robust.lock())
+        keep(self, self.robust.lock())
     }
 
     fn try_lock(&self, timeout: Timeout) -> Result<LockGuard<'_>> {
-        self.keep(self.robust.lock_timeout(time(timeout)))
+        keep(self, self.robust.lock_timeout(time(timeout)))
     }
 
     fn release(&self) -> Result<()> {
@@ -228,14 +230,13 @@ impl LockImpl for Mutex {
 
     unsafe fn get_inner(&self) -> &mut *mut u8 {
         // SAFETY: the caller has the lock and no other reference.
-        unsafe { &mut *self.data.get() }
+        unsafe { &mut *self.place.data.get() }
     }
 }
 
 /// A readers–writer lock.
 pub struct RwLock {
-    address: *mut u8,
-    data: UnsafeCell<*mut u8>,
+    place: Place,
     robust: crate::RwLock<u64>,
     /// Where the threads of this process stand that read.
     readers: Private<Vec<(ThreadId, usize)>>,
@@ -246,38 +247,20 @@ impl LockInit for RwLock {
         addr.map_or(0, padding) + size_of::<libc::pthread_rwlock_t>()
     }
 
-    #[allow(clippy::new_ret_no_self, reason = "as in raw_sync")]
-    unsafe fn new(mem: *mut u8, data: *mut u8) -> Result<(Box<dyn LockImpl>, usize)> {
-        // SAFETY: as the caller promises.
-        unsafe { Self::from_existing(mem, data) }
-    }
-
     unsafe fn from_existing(mem: *mut u8, data: *mut u8) -> Result<(Box<dyn LockImpl>, usize)> {
         let address = mem.wrapping_add(padding(mem));
         let (region, offset) = find(address)?;
         let robust = crate::RwLock::open_or_create(&region, &format!("rwlock@{offset:x}"), &0)?;
-        let lock = Self { address, data: UnsafeCell::new(data), robust, readers: Private::new(Vec::new()) };
+        let lock = Self {
+            place: Place { address, data: UnsafeCell::new(data) },
+            robust,
+            readers: Private::new(Vec::new()),
+        };
         Ok((Box::new(lock), Self::size_of(Some(mem))))
     }
 }
 
 impl RwLock {
-    fn keep_writing<'a>(
-        &'a self,
-        taken: std::result::Result<crate::sync::rwlock::WriteGuard<'a, u64>, RwLockError<'a, u64>>,
-    ) -> Result<LockGuard<'a>> {
-        let (guard, owner_died) = match taken {
-            Ok(guard) => (guard, false),
-            Err(RwLockError::OwnerDied(suspect) | RwLockError::Poisoned(suspect)) => {
-                (suspect.mark_consistent(), true)
-            }
-            Err(other) => return Err(other.to_string().into()),
-        };
-        // Ours gives it up: see `release`.
-        std::mem::forget(guard);
-        Ok(LockGuard { lock: self, owner_died })
-    }
-
     fn read(&self, timeout: Timeout) -> Result<ReadLockGuard<'_>> {
         let mut owner_died = false;
         loop {
@@ -288,7 +271,7 @@ impl RwLock {
                     return Ok(ReadLockGuard { lock: self, owner_died });
                 }
                 // The heir of a dead writer has the lock alone: it makes room for others, and itself.
-                Err(RwLockError::OwnerDied(suspect) | RwLockError::Poisoned(suspect)) => {
+                Err(LockError::OwnerDied(suspect) | LockError::Poisoned(suspect)) => {
                     owner_died = true;
                     drop(suspect.mark_consistent());
                 }
@@ -300,15 +283,15 @@ impl RwLock {
 
 impl LockImpl for RwLock {
     fn as_raw(&self) -> *mut c_void {
-        self.address.cast()
+        self.place.address.cast()
     }
 
     fn lock(&self) -> Result<LockGuard<'_>> {
-        self.keep_writing(self.robust.write())
+        keep(self, self.robust.write())
     }
 
     fn try_lock(&self, timeout: Timeout) -> Result<LockGuard<'_>> {
-        self.keep_writing(self.robust.write_timeout(time(timeout)))
+        keep(self, self.robust.write_timeout(time(timeout)))
     }
 
     fn rlock(&self) -> Result<ReadLockGuard<'_>> {
@@ -334,6 +317,6 @@ impl LockImpl for RwLock {
 
     unsafe fn get_inner(&self) -> &mut *mut u8 {
         // SAFETY: the caller has the lock and no other reference.
-        unsafe { &mut *self.data.get() }
+        unsafe { &mut *self.place.data.get() }
     }
 }

@@ -36,12 +36,12 @@
 //! * A thread that would wait for itself gets an error, as does a thread that releases what it does not hold.
 //! * The state of the locks lasts as long as any process has the mapping adopted.
 //! * A forked child adopts anew.
-//! * There is no `BusyEvent`: it has no lock that a dead process could hold, and may stay as it is.
+//! * What was written before an event was set is seen by whoever it lets go on, as one would think.
 
 pub mod events;
 pub mod locks;
 
-pub use events::{Event, EventImpl, EventInit, EventState};
+pub use events::{BusyEvent, Event, EventImpl, EventInit, EventState};
 pub use locks::{LockGuard, LockImpl, LockInit, Mutex, ReadLockGuard, RwLock};
 
 use std::sync::{Mutex as Private, Once, PoisonError};

@@ -18,8 +18,17 @@
 //! | --- | --- | --- | --- | --- |
 //! | 0 | 4 | eventcount on which the client sleeps, and servers that have no room for a part | client, servers | see `sync::eventcount` |
 //! | 4 | 124 | reserved, zero | – | – |
-//! | 128 | 8 × depth | `consumed`: for each call, `[lap:38][parts:26]` of a stream that the client is done with; rounded up to 128 | client | Release, read by Acquire |
+//! | 128 | 64 × depth | a line for each call, see below; rounded up to 128 | | |
 //! | … | n | call slots, as many as its depth | | |
+//!
+//! The line of a call there:
+//!
+//! | offset | size | field | writer | ordering |
+//! | --- | --- | --- | --- | --- |
+//! | 0 | 8 | `consumed`: `[lap:38][parts:26]` of a stream that the client is done with | client | Release, read by Acquire |
+//! | 8 | 8 | tally of how often it was handed out again | the server that has the call, or its sweep | Relaxed |
+//! | 16 | 40 | tallies of calls that ended otherwise than by an answer: withdrawn, too late, refused, dropped, failed | client | Relaxed |
+//! | 56 | 8 | reserved, zero | – | – |
 //!
 //! A call slot, whose two halves start at multiples of 128:
 //!
@@ -36,11 +45,19 @@
 //!         ┌──────────────┬────────┬────────┬──────────────┐
 //!         │ lap          │ count  │ state  │ server + 1   │
 //!         └──────────────┴────────┴────────┴──────────────┘
+//!   a tally: 63                      28  27              0
+//!         ┌─────────────────────────────┬─────────────────┐   the lap that was counted last,
+//!         │ count                       │ lap             │   modulo 2^28
+//!         └─────────────────────────────┴─────────────────┘
+//!   of those handed out again: 33  32      5  4           0
+//!         ┌──────────────────────────┬──────┬─────────────┐   and how many of this
+//!         │ count                    │ lap  │ of this lap │   lap are in it
+//!         └──────────────────────────┴──────┴─────────────┘
 //! ```
 //!
 //! | state | count | server | the call is |
 //! | --- | --- | --- | --- |
-//! | 0 FREE | – | – | none: never made, withdrawn by its client, or too late for a server |
+//! | 0 FREE | – | 0, 1, 2 | never made (0), withdrawn by its client (1), or too late when a server came to it (2) |
 //! | 1 TAKEN | attempt, from 1 | has it | in that server's hands |
 //! | 2 STREAMING | parts sent, modulo 32 | has it | being answered in parts |
 //! | 3 RETRY | attempts so far | – | open again, since its server died |
@@ -54,8 +71,9 @@
 //! slot is the client's. Laps are modular and never 0; the server is a slot of the participant table, without its
 //! generation, since a sweep comes before a slot is used again.
 //!
-//! The counters of its own: word 4 `refused`, 5 `dropped`, 6 `failed`. `lost` counts calls whose deadline was over before a
-//! server had them, `aborted` those withdrawn before.
+//! How the last call of a slot ended stands in its word until the next one is taken or withdrawn. Before the client posts that,
+//! it adds all ends but answers to their tallies, each with its lap, so that it is added once: whoever is killed meanwhile, the
+//! counts are exact. The counters' block has only how often somebody waited, or found no room or no call.
 //!
 //! In the directory: `item_size` is the bytes of a request and a response together, `item_count` the calls of all lanes,
 //! `parameters` are clients, attempts, parts, and the bytes of a slot's first half in units of 128. All strides follow from these and the
@@ -93,8 +111,10 @@ pub const MAX_ALIGN: usize = 64;
 
 /// Offset of the client's eventcount in its lane.
 pub const LANE_EVENT: u64 = 0;
-/// Offset of `consumed` in a lane.
-pub const CONSUMED: u64 = 128;
+/// Offset of the first call's line in a lane.
+pub const CALL_LINES: u64 = 128;
+/// Bytes of a call's line. `consumed` is the first word there.
+pub const CALL_LINE: u64 = 64;
 /// The bits of `consumed` that count parts.
 pub const CONSUMED_PARTS: u64 = (1 << 26) - 1;
 /// Offset of `ticket` in a call slot.
@@ -102,14 +122,26 @@ pub const TICKET: u64 = 0;
 /// Offset of `deadline` in a call slot.
 pub const DEADLINE: u64 = 8;
 
-/// The counters' words of a service's own.
-pub mod counter {
-    /// Calls refused.
-    pub const REFUSED: usize = 4;
-    /// Calls dropped without an answer.
-    pub const DROPPED: usize = 5;
-    /// Calls given up since a server died.
-    pub const FAILED: usize = 6;
+/// The tallies of a call, behind `consumed`.
+pub mod tally {
+    /// Offset of the first in the line of a call.
+    pub const OFFSET: u64 = 8;
+    /// How many there are.
+    pub const WORDS: usize = 6;
+    /// Index of the tally of those handed out again.
+    pub const AGAIN: usize = 0;
+
+    /// The bits of a lap, shifted down.
+    pub const LAPS: u64 = (1 << 28) - 1;
+    /// The lowest bit of the count.
+    pub const COUNT_SHIFT: u32 = 28;
+
+    /// Of those handed out again: the bits of how many of this lap are in the count.
+    pub const AGAIN_NOTED: u64 = (1 << 5) - 1;
+    /// The same: the lowest bit of the lap.
+    pub const AGAIN_LAP_SHIFT: u32 = 5;
+    /// The same: the lowest bit of the count.
+    pub const AGAIN_COUNT_SHIFT: u32 = 33;
 }
 
 /// The bits of a call's word.
@@ -126,6 +158,10 @@ pub mod word {
     pub const SERVER: u64 = (1 << STATE_SHIFT) - 1;
     /// The word of a slot that was never used: FREE, in lap 1.
     pub const FIRST: u64 = 1 << LAP_SHIFT;
+    /// Where the server stands, in FREE: its client withdrew the call.
+    pub const WITHDRAWN: u64 = 1;
+    /// The same: its time was over.
+    pub const LATE: u64 = 2;
 }
 
 /// What `consumed` says when a client is done with `parts` (modulo 2^26) of the stream of `lap`.
@@ -196,7 +232,7 @@ pub struct Geometry {
 impl Geometry {
     /// Bytes of a lane's head.
     pub const fn lane_head(&self) -> u64 {
-        CONSUMED + (8 * self.depth as u64).next_multiple_of(128)
+        CALL_LINES + (CALL_LINE * self.depth as u64).next_multiple_of(128)
     }
 
     /// Bytes from one lane to the next.
@@ -243,6 +279,11 @@ impl Geometry {
     pub const fn lane(&self, lane: u32) -> u64 {
         let stride = self.lane_head() + self.call_stride * self.depth as u64;
         LANES + stride * lane as u64
+    }
+
+    /// Offset of a call's line in the head of its lane.
+    pub const fn call_line(&self, lane: u32, slot: u32) -> u64 {
+        self.lane(lane) + CALL_LINES + CALL_LINE * slot as u64
     }
 
     /// Offset of a call slot within the service.

@@ -21,6 +21,7 @@ mod names;
 mod objects;
 mod participants;
 mod platform;
+mod remove;
 mod rendezvous;
 mod sweep;
 
@@ -35,6 +36,7 @@ pub use error::{AccessError, AttachError, CreateError, NameError, NamedError, Ob
 pub use names::{RegionName, list_names, user_directory};
 pub use objects::{ObjectInfo, ObjectKind};
 pub use participants::ParticipantInfo;
+pub use remove::RemoveError;
 pub use rendezvous::Rendezvous;
 
 pub(crate) use attach::Inner;
@@ -106,6 +108,17 @@ impl Region {
     /// When it was created, in nanoseconds since 1970.
     pub fn created_ns(&self) -> u64 {
         self.inner.memory.header().created
+    }
+
+    /// Who removes its name or file.
+    pub fn delete_by(&self) -> DeleteBy {
+        use crate::layout::header::delete_by;
+        match self.inner.memory.header().delete_by {
+            delete_by::LAST_DETACH => DeleteBy::LastDetach,
+            delete_by::CREATOR => DeleteBy::Creator,
+            // Attaching has refused anything else.
+            _ => DeleteBy::Nobody,
+        }
     }
 
     /// Whether this process attached without the right to write.

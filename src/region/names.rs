@@ -266,13 +266,30 @@ impl Directory {
         self.remove_directory_if_empty();
     }
 
+    /// The same for whoever wants to know whether that was possible; without an `id`, whatever the name means.
+    pub(super) fn remove_now(&self, id: Option<FileId>) -> Result<(), NameError> {
+        if id.is_some_and(|id| !self.means(id)) {
+            return Err(self.place.not_found());
+        }
+        match unlinkat(self.lock.as_fd(), self.place.name.as_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => {}
+            Err(nix::Error::ENOENT) => return Err(self.place.not_found()),
+            Err(error) => return Err(self.place.os("remove the name", error)),
+        }
+        self.remove_directory_if_empty();
+        Ok(())
+    }
+
+    /// Whether the name means the file `id`.
+    fn means(&self, id: FileId) -> bool {
+        fstatat(self.lock.as_fd(), self.place.name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileId { device: stat.st_dev, inode: stat.st_ino } == id)
+    }
+
     fn remove_name(&self, id: FileId) {
-        let name = self.place.name.as_str();
-        let same = fstatat(self.lock.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| FileId { device: stat.st_dev, inode: stat.st_ino } == id);
-        if same {
+        if self.means(id) {
             // Nothing is lost when this fails: the name is found abandoned at its next use.
-            let _ = unlinkat(self.lock.as_fd(), name, UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(self.lock.as_fd(), self.place.name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 

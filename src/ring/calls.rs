@@ -23,12 +23,14 @@
 //! * cancel: compare-and-swap of `word` from the ticket to FREE in the next lap; where a server was first, `ticket = 0`,
 //!   which that server can see. The slot is the client's again when the server settles it.
 //!
-//! A dead server's calls become RETRY or FAILED, a dead client's are cancelled. Both sweeps may be done twice.
+//! A dead server's calls become RETRY or FAILED, a dead client's are cancelled. Both sweeps may be done twice. How many calls ended in
+//! which way follows from the words, too: see [`super::endings`].
 
 #![forbid(unsafe_code)]
 
+use super::endings::Tallies;
 use crate::atomic::{AtomicU64, Ordering};
-use crate::layout::service::word::{COUNT_SHIFT, COUNTS, LAP_SHIFT, SERVER, STATE_SHIFT};
+use crate::layout::service::word::{COUNT_SHIFT, COUNTS, LAP_SHIFT, LATE, SERVER, STATE_SHIFT, WITHDRAWN};
 
 /// What a word says of its call: see [`crate::layout::service`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl Word {
         }
     }
 
-    /// The slot of the server, and 1; 0 for none.
+    /// The slot of the server, and 1; 0 for none. In FREE, how the call ended.
     pub(crate) fn server(self) -> u64 {
         self.0 & SERVER
     }
@@ -141,15 +143,26 @@ impl Call<'_> {
     // The client's side
 
     /// The word at which a request can be posted; `None` while a server has the slot. A call given back by the
-    /// dead that this client cancelled is withdrawn here.
-    pub(crate) fn available(self) -> Option<Word> {
+    /// dead that this client cancelled is withdrawn here, and how the last one ended is noted.
+    #[inline]
+    pub(crate) fn available(self, tallies: Tallies<'_>) -> Option<Word> {
         // Acquire: pairs with the Release in `settle`: the server is done with request and response.
         let word = Word(self.word.load(Ordering::Acquire));
-        match word.state() {
-            State::Taken | State::Streaming => None,
-            State::Retry => self.withdraw(word),
-            _ => Some(word),
-        }
+        let word = match word.state() {
+            State::Taken | State::Streaming => return None,
+            State::Retry => self.withdraw(word)?,
+            _ => word,
+        };
+        // The Release in `post` keeps it before whatever changes the word next.
+        tallies.note(word);
+        Some(word)
+    }
+
+    /// Whether a server has the slot, so that [`Self::available`] would say `None`.
+    #[cfg(not(allmende_loom))]
+    pub(crate) fn is_in_hand(self) -> bool {
+        // Relaxed: a hint; `available` looks again.
+        matches!(Word(self.word.load(Ordering::Relaxed)).state(), State::Taken | State::Streaming)
     }
 
     /// Makes the request, now written, open. `word` is what [`Self::available`] said.
@@ -203,7 +216,7 @@ impl Call<'_> {
     /// Ends an open call: the word that the slot has then.
     fn withdraw(self, open: Word) -> Option<Word> {
         let lap = if open.state() == State::Retry { open.lap() } else { open.next_lap() };
-        let free = Word::new(lap, 0, State::Free, 0);
+        let free = Word::new(lap, 0, State::Free, WITHDRAWN);
         // Relaxed: nothing is read or written for it. Whoever posts the next request asks `available` first, whose Acquire
         // finds this word, and with it what the Release of the word before it passed on: a read-modify-write
         // continues its release sequence.
@@ -269,11 +282,12 @@ impl Call<'_> {
         self.word.store(word.0, Ordering::Release);
     }
 
-    /// Ends a call in hand, of which `parts` were sent.
+    /// Ends a call in hand, of which `parts` were sent. FREE: it was too late for it.
     #[inline]
     pub(crate) fn settle(self, taken: Taken, state: State, parts: u64) {
         debug_assert!(state.settled());
-        let word = Word::new(taken.word.lap(), parts, state, taken.word.server());
+        let by = if state == State::Free { LATE } else { taken.word.server() };
+        let word = Word::new(taken.word.lap(), parts, state, by);
         // Release: pairs with the Acquire in `progress` and `available`: the response comes before, and this
         // server's last look at the request, too.
         self.word.store(word.0, Ordering::Release);
@@ -281,34 +295,37 @@ impl Call<'_> {
 
     // Sweeps
 
-    /// Takes the call from a dead server, if it has it: what the word says then. Others must be told afterwards.
-    pub(crate) fn sweep_server(self, dead: u64, attempts: u32) -> Option<State> {
+    /// Takes the call from a dead server, if it has it. Others must be told afterwards.
+    pub(crate) fn sweep_server(self, tallies: Tallies<'_>, dead: u64, attempts: u32) {
         // Relaxed: a guess, which the compare-and-swap confirms.
         let now = Word(self.word.load(Ordering::Relaxed));
         if now.server() != dead || now.state().settled() {
-            return None;
+            return;
+        }
+        if now.state() == State::Taken {
+            // It may have died before it did so; afterwards the word no longer says it.
+            tallies.note_attempts(now.lap(), now.count());
         }
         let retry = now.state() == State::Taken && now.count() < u64::from(attempts);
         let parts = if now.state() == State::Streaming { now.count() } else { 0 };
         let (state, count) = if retry { (State::Retry, now.count()) } else { (State::Failed, parts) };
         let word = Word::new(now.lap(), count, state, 0);
-        // Release: pairs with the Acquire in `take_from`, `progress` and `available`: passes on what the dead did.
+        // Release: pairs with the Acquire in `take_from`, `progress` and `available`: passes on what the dead did, and the tally.
         // Nobody but another sweep of the same dead could be in the way.
-        let done = self.word.compare_exchange(now.0, word.0, Ordering::Release, Ordering::Relaxed);
-        done.is_ok().then_some(state)
+        let _ = self.word.compare_exchange(now.0, word.0, Ordering::Release, Ordering::Relaxed);
     }
 
-    /// Cancels the call of a client that is gone, if there is one: whether it was withdrawn before a server had it.
-    /// Only while nobody else can have the lane.
-    pub(crate) fn sweep_client(self) -> bool {
+    /// Cancels the call of a client that is gone, if there is one. Only while nobody else can have the lane.
+    pub(crate) fn sweep_client(self) {
         // Relaxed, both: nothing is read for them, and the compare-and-swap confirms. The kernel's word of the death comes
         // after all that the client wrote.
         let ticket = Word(self.ticket.load(Ordering::Relaxed));
         let now = Word(self.word.load(Ordering::Relaxed));
-        let open = ticket.0 != 0 && (now == ticket || now.state() == State::Retry);
-        let withdrawn = open && self.withdraw(now).is_some();
-        // Relaxed: as in `cancel`. A server that was first sees it.
+        if (ticket.0 != 0 && now == ticket) || now.state() == State::Retry {
+            // If a server was first, it sees the ticket.
+            let _ = self.withdraw(now);
+        }
+        // Relaxed: as in `cancel`.
         self.ticket.store(0, Ordering::Relaxed);
-        withdrawn
     }
 }

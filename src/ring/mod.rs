@@ -20,6 +20,7 @@ pub(crate) mod cell;
 pub(crate) mod chains;
 pub(crate) mod core;
 pub mod counters;
+pub(crate) mod endings;
 #[cfg(not(allmende_loom))]
 pub mod error;
 #[cfg(not(allmende_loom))]

@@ -22,6 +22,12 @@
 //! nobody up. Every claim bears its owner from its first moment. A claimant that slept for a whole lap
 //! fails, since the lap in the word is another one.
 //!
+//! Who is alone on a side ([`Rivals::None`]) stores where others swap: between its look at a slot that is FREE
+//! (COMMITTED) and its store nobody else can change that slot, for only those of its own side do, and likewise
+//! `tail` (`head`). All else is the same, so a death looks the same, and who comes after need not be alone. A
+//! swap waits until all that was stored before has reached the cache, and so for the lines of the last message;
+//! a store does not.
+//!
 //! All positions below one that is claimed were claimed before it, and likewise for takes; none is
 //! claimed more than a capacity beyond `tail` as its claimant found it. From this follows what a slot
 //! may say that `tail` (or `head`) points at; anything else is `Corrupt`.
@@ -63,6 +69,14 @@ const ROUNDS: u32 = if cfg!(allmende_loom) { 64 } else { 1 << 16 };
 /// How many looks whoever is to move an end on gets to do so himself (some 150 ns), before others do it.
 /// Without, two and two on two cores took 1.8 times as long, and often six times.
 const PATIENCE: u32 = if cfg!(allmende_loom) { 0 } else { 8 };
+
+/// Whether others may claim (or take) at the same time as who does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rivals {
+    Some,
+    /// There is no other end of that side now; all that earlier ones did was seen.
+    None,
+}
 
 /// A slot's word, read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,12 +134,12 @@ pub(crate) enum NoMessage {
 
 /// Claims the next slot for `me`: its position.
 #[inline]
-pub(crate) fn claim(cells: &impl Cells, me: u64) -> Result<u64, NoSlot> {
+pub(crate) fn claim(cells: &impl Cells, me: u64, rivals: Rivals) -> Result<u64, NoSlot> {
     for _ in 0..ROUNDS {
         // Acquire: pairs with the Release in `advance`: the slots below were claimed.
         let position = cells.tail().load(Ordering::Acquire);
-        if claim_at(cells, me, position) {
-            advance(cells.tail(), position, 1);
+        if claim_at(cells, me, position, rivals) {
+            advance(cells.tail(), position, 1, rivals);
             return Ok(position);
         }
         look_at_tail(cells, position)?;
@@ -135,14 +149,19 @@ pub(crate) fn claim(cells: &impl Cells, me: u64) -> Result<u64, NoSlot> {
 
 /// Claims up to `most` slots in a row (at most one capacity): the first, and how many.
 #[inline]
-pub(crate) fn claim_run(cells: &impl Cells, me: u64, most: u64) -> Result<(u64, u64), NoSlot> {
+pub(crate) fn claim_run(
+    cells: &impl Cells,
+    me: u64,
+    most: u64,
+    rivals: Rivals,
+) -> Result<(u64, u64), NoSlot> {
     let most = most.min(cells.capacity());
     for _ in 0..ROUNDS {
         // Acquire: as in `claim`.
         let position = cells.tail().load(Ordering::Acquire);
-        let count = (0..most).find(|&ahead| !claim_at(cells, me, position + ahead)).unwrap_or(most);
+        let count = (0..most).find(|&ahead| !claim_at(cells, me, position + ahead, rivals)).unwrap_or(most);
         if count > 0 {
-            advance(cells.tail(), position, count);
+            advance(cells.tail(), position, count, rivals);
             return Ok((position, count));
         }
         look_at_tail(cells, position)?;
@@ -151,18 +170,32 @@ pub(crate) fn claim_run(cells: &impl Cells, me: u64, most: u64) -> Result<(u64, 
 }
 
 #[inline]
-fn claim_at(cells: &impl Cells, me: u64, position: u64) -> bool {
+fn claim_at(cells: &impl Cells, me: u64, position: u64, rivals: Rivals) -> bool {
     let lap = lap(cells, position);
-    let free = Word::new(lap, 0, FREE, 0).0;
-    let word = cells.word(position);
-    // Looked at first: a blind swap would take the line from whoever writes to it.
-    // Relaxed: a guess, which the swap confirms.
-    word.load(Ordering::Relaxed) == free
-        && word
-            // Acquire: pairs with the Release in `release`: the consumer has finished reading.
-            // Release: who sees the claim sees the tail that its claimant saw.
-            .compare_exchange(free, Word::new(lap, 0, CLAIMED, me).0, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+    // Acquire: pairs with the Release in `release`: the consumer has finished reading.
+    // Release: who sees the claim sees the tail that its claimant saw.
+    turn(cells.word(position), Word::new(lap, 0, FREE, 0), Word::new(lap, 0, CLAIMED, me), rivals)
+}
+
+/// Makes `from` into `to` (Acquire and Release), if it is `from`.
+#[inline]
+fn turn(word: &AtomicU64, from: Word, to: Word, rivals: Rivals) -> bool {
+    match rivals {
+        // Looked at first: a blind swap would take the line from whoever writes to it.
+        // Relaxed: a guess, which the swap confirms.
+        Rivals::Some => {
+            word.load(Ordering::Relaxed) == from.0
+                && word.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        }
+        // In two halves, as nobody comes in between. Acquire, Release: what the caller says.
+        Rivals::None => {
+            let found = word.load(Ordering::Acquire) == from.0;
+            if found {
+                word.store(to.0, Ordering::Release);
+            }
+            found
+        }
+    }
 }
 
 /// Whether [`claim`] would say something else than that there is no slot.
@@ -196,8 +229,12 @@ fn look_at_tail(cells: &impl Cells, position: u64) -> Result<(), NoSlot> {
 
 /// Moves `end` on over `count` positions from `from` on, if others have not done so.
 #[inline]
-fn advance(end: &AtomicU64, from: u64, count: u64) {
+fn advance(end: &AtomicU64, from: u64, count: u64, rivals: Rivals) {
     let to = from + count;
+    if rivals == Rivals::None {
+        // Release: as below.
+        return end.store(to, Ordering::Release);
+    }
     let mut seen = from;
     // Each failure means that somebody moved it: at most `count` steps are left.
     for _ in 0..count {
@@ -220,7 +257,7 @@ fn help(end: &AtomicU64, from: u64) {
             return;
         }
     }
-    advance(end, from, 1);
+    advance(end, from, 1, Rivals::Some);
 }
 
 /// What a tally bears that counted the slot at `position` last.
@@ -241,8 +278,9 @@ fn settle(cells: &impl Cells, position: u64, noted: Word) {
         // no later position was counted, so the tag tells whether this one was.
         let tally = word.load(Ordering::Acquire);
         let counted = tally & ((1 << POSITION_BITS) - 1) == tag;
-        // Acquire: only to be kept behind the load above.
-        if many > 0 && !counted && cells.word(position).load(Ordering::Acquire) == noted.0 {
+        // Relaxed: kept behind the load above by its Acquire; if the tally is still the one that was read when it
+        // is swapped, nobody has counted anything since.
+        if many > 0 && !counted && cells.word(position).load(Ordering::Relaxed) == noted.0 {
             let next = (tally >> POSITION_BITS).wrapping_add(many) << POSITION_BITS | tag;
             // Release: as above. Fails if somebody else counted it.
             let _ = word.compare_exchange(tally, next, Ordering::Release, Ordering::Relaxed);
@@ -272,8 +310,13 @@ pub(crate) fn abandon(cells: &impl Cells, position: u64) {
 
 /// Takes the next message for `me`. `skipped` is called when a slot was passed over, and so came free.
 #[inline]
-pub(crate) fn take(cells: &impl Cells, me: u64, skipped: impl FnMut()) -> Result<Taken, NoMessage> {
-    take_run(cells, me, 1, skipped).map(|(position, _)| Taken { position, attempt: 0 })
+pub(crate) fn take(
+    cells: &impl Cells,
+    me: u64,
+    rivals: Rivals,
+    skipped: impl FnMut(),
+) -> Result<Taken, NoMessage> {
+    take_run(cells, me, 1, rivals, skipped).map(|(position, _)| Taken { position, attempt: 0 })
 }
 
 /// Takes up to `most` messages in a row (at most one capacity): the first, and how many.
@@ -282,15 +325,16 @@ pub(crate) fn take_run(
     cells: &impl Cells,
     me: u64,
     most: u64,
+    rivals: Rivals,
     mut skipped: impl FnMut(),
 ) -> Result<(u64, u64), NoMessage> {
     let most = most.min(cells.capacity());
     for _ in 0..ROUNDS {
         // Acquire: pairs with the Release in `advance`: the slots below were taken.
         let position = cells.head().load(Ordering::Acquire);
-        let count = (0..most).find(|&ahead| !take_at(cells, me, position + ahead)).unwrap_or(most);
+        let count = (0..most).find(|&ahead| !take_at(cells, me, position + ahead, rivals)).unwrap_or(most);
         if count > 0 {
-            advance(cells.head(), position, count);
+            advance(cells.head(), position, count, rivals);
             return Ok((position, count));
         }
         if look_at_head(cells, position)? {
@@ -301,16 +345,11 @@ pub(crate) fn take_run(
 }
 
 #[inline]
-fn take_at(cells: &impl Cells, me: u64, position: u64) -> bool {
+fn take_at(cells: &impl Cells, me: u64, position: u64, rivals: Rivals) -> bool {
     let lap = lap(cells, position);
-    let there = Word::new(lap, 0, COMMITTED, 0).0;
-    let word = cells.word(position);
-    // Relaxed: a guess, which the swap confirms.
-    word.load(Ordering::Relaxed) == there
-        && word
-            // Acquire: pairs with the Release in `commit`: the message is there. Release: as in `claim_at`.
-            .compare_exchange(there, Word::new(lap, 0, TAKEN, me).0, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+    // Acquire: pairs with the Release in `commit`: the message is there. Release: as in `claim_at`, and passes
+    // the message on to a sweep.
+    turn(cells.word(position), Word::new(lap, 0, COMMITTED, 0), Word::new(lap, 0, TAKEN, me), rivals)
 }
 
 /// There is no message at the head as it is: helps on, or says why. Whether it has freed a slot.
@@ -333,7 +372,7 @@ fn look_at_head(cells: &impl Cells, position: u64) -> Result<bool, NoMessage> {
                 .word(position)
                 .compare_exchange(word.0, free.0, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok();
-            advance(cells.head(), position, 1);
+            advance(cells.head(), position, 1, Rivals::Some);
             return Ok(freed);
         }
         // Taken, and perhaps used again since: the head must be helped on.
@@ -368,7 +407,8 @@ pub(crate) fn take_retry(cells: &impl Cells, me: u64) -> Option<Taken> {
         // Relaxed: a guess, which the swap confirms.
         let seen = Word(word.load(Ordering::Relaxed));
         let taken = Word::new(seen.lap(), seen.attempt(), TAKEN, me);
-        // Acquire: pairs with the Release in `commit`: all that came between were read-modify-writes.
+        // Acquire: pairs with the Release of the sweep, which has the message from who took it, who has it from
+        // `commit`.
         (seen.state() == RETRY
             && word.compare_exchange(seen.0, taken.0, Ordering::AcqRel, Ordering::Relaxed).is_ok())
         .then(|| Taken {

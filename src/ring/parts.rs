@@ -34,7 +34,7 @@ pub(crate) enum NoPlace {
 }
 
 /// The server's end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sending {
     taken: Taken,
     room: u64,
@@ -52,6 +52,12 @@ impl Sending {
     /// How many were sent.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// Whether [`Self::place`] would say something else than that there is none.
+    #[cfg(not(allmende_loom))]
+    pub(crate) fn has_room(&self, consumed: &AtomicU64) -> bool {
+        self.clone().place(consumed) != Err(NoPlace::Full)
     }
 
     /// Where the next part can be written, below `room`.
@@ -95,7 +101,7 @@ pub(crate) enum Next {
 }
 
 /// The client's end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Receiving {
     ticket: Word,
     room: u64,
@@ -114,6 +120,12 @@ impl Receiving {
     /// How many parts were read.
     pub(crate) fn done(&self) -> u64 {
         self.done
+    }
+
+    /// Whether [`Self::next`] would say something else than that there is none yet.
+    #[cfg(not(allmende_loom))]
+    pub(crate) fn is_ready(&self, call: Call<'_>) -> bool {
+        self.clone().next(call) != Next::NotYet
     }
 
     /// The next part.
@@ -149,15 +161,18 @@ impl Receiving {
 #[cfg(all(test, not(allmende_loom)))]
 mod tests {
     use super::*;
+    use crate::layout::service::tally;
     use crate::layout::service::word::FIRST;
+    use crate::ring::endings::Tallies;
 
     #[test]
     fn a_window_goes_round_many_times() {
         for room in 1..=16 {
             let (ticket, word) = (AtomicU64::new(0), AtomicU64::new(FIRST));
+            let tallies = [const { AtomicU64::new(0) }; tally::WORDS];
             let (call, consumed) = (Call { ticket: &ticket, word: &word }, AtomicU64::new(0));
             for _ in 0..2 {
-                let open = call.available().expect("nobody has it");
+                let open = call.available(Tallies(&tallies)).expect("nobody has it");
                 call.post(open);
                 let taken = call.take(call.ticket(), 1).expect("open");
                 let (mut sending, mut receiving) = (Sending::new(taken, room), Receiving::new(open, room));
@@ -186,8 +201,9 @@ mod tests {
     #[test]
     fn what_nobody_writes_is_corrupt() {
         let (ticket, word) = (AtomicU64::new(0), AtomicU64::new(FIRST));
+        let tallies = [const { AtomicU64::new(0) }; tally::WORDS];
         let (call, consumed) = (Call { ticket: &ticket, word: &word }, AtomicU64::new(0));
-        let open = call.available().expect("nobody has it");
+        let open = call.available(Tallies(&tallies)).expect("nobody has it");
         call.post(open);
         let taken = call.take(call.ticket(), 1).expect("open");
         let (mut sending, mut receiving) = (Sending::new(taken, 2), Receiving::new(open, 2));

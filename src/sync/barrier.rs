@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::eventcount::EventCount;
+use super::in_region::{self, Attached};
 use super::robust_barrier::{Member, RobustBarrier, Unmet, breaker, has_arrived, holder};
 use super::wait::Wait;
 use crate::Region;
@@ -18,8 +19,7 @@ use crate::layout::barrier::{EVENT, MAX_PARTIES, PARTIES, STATE, length, state};
 use crate::layout::owner::Owner;
 use crate::layout::spsc::role;
 use crate::os::fork_guard::ForkGuard;
-use crate::os::futex;
-use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
 
 /// Where a fixed number of parties wait for each other, again and again.
 ///
@@ -154,13 +154,8 @@ impl Barrier {
     }
 
     fn at(region: &Region, object: &Object) -> Result<Self, ObjectError> {
-        let inner = region.inner.clone();
-        inner.check_access()?;
-        let (me, fork) = (inner.me()?, inner.fork_guard());
-        let words = words(&inner.memory, object).ok_or(AccessError::Corrupt)?;
-        // SAFETY: the words lie in the mapping that `inner` keeps for as long as this `Barrier`, and no
-        // reference to them outlives it: 'static stands for "as long as `inner`".
-        let words = unsafe { std::mem::transmute::<RobustBarrier<'_>, RobustBarrier<'static>>(words) };
+        // SAFETY: kept beside `inner`, and lent out for as long as `self` at the most.
+        let Attached { inner, words, me, fork } = unsafe { in_region::attach(region, object, words) }?;
         Ok(Self { inner, words, me, fork, strategy: Wait::default() })
     }
 
@@ -278,23 +273,11 @@ fn spec(name: &str, parties: u32) -> Result<ObjectSpec<'_>, ObjectError> {
         size: 8,
         problem: "a barrier is for 1 to 1024 parties",
     })?;
-    Ok(ObjectSpec {
-        name,
-        kind: ObjectKind::Barrier,
-        length,
-        fingerprint: 0,
-        type_name: "a barrier",
-        item_size: 0,
-        item_count: parties.into(),
-        parameters: NO_PARAMETERS,
-    })
+    Ok(in_region::spec(name, ObjectKind::Barrier, "a barrier", parties, length))
 }
 
 fn initialise(memory: &Memory, object: &Object) {
-    // Relaxed: nobody else can reach the object before it is READY.
-    (0..object.length)
-        .step_by(8)
-        .for_each(|word| memory.word64(object.offset + word).store(0, Ordering::Relaxed));
+    in_region::zero(memory, object, object.length);
 }
 
 /// The words of a barrier; `None` where there is no room for them.
@@ -314,9 +297,7 @@ fn words<'a>(memory: &'a Memory, object: &Object) -> Option<RobustBarrier<'a>> {
 pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
     let Some(words) = words(memory, object) else { return };
     words.sweep(dead);
-    // As in `semaphore::sweep`.
-    words.changed.0.fetch_add(2, Ordering::Release);
-    futex::wake(words.changed.0, u32::MAX);
+    in_region::wake_all(words.changed);
 }
 
 /// What is to be said of a barrier.

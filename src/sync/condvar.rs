@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::eventcount::{EventCount, SLEEPERS};
+use super::in_region;
 use super::mutex::{LockError, MutexGuard};
 use super::robust_condvar::RobustCondvar;
 use super::wait::Wait;
@@ -16,7 +17,7 @@ use crate::layout::OBJECT_ALIGN;
 use crate::layout::condvar::EVENT;
 use crate::os::futex;
 use crate::payload::Payload;
-use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
 
 /// Waiting until a value under a mutex is as one needs it.
 ///
@@ -204,21 +205,11 @@ impl Condvar {
 }
 
 fn spec(name: &str) -> ObjectSpec<'_> {
-    ObjectSpec {
-        name,
-        kind: ObjectKind::Condvar,
-        length: OBJECT_ALIGN,
-        fingerprint: 0,
-        type_name: "a condition variable",
-        item_size: 0,
-        item_count: 1,
-        parameters: NO_PARAMETERS,
-    }
+    in_region::spec(name, ObjectKind::Condvar, "a condition variable", 1, OBJECT_ALIGN)
 }
 
 fn initialise(memory: &Memory, object: &Object) {
-    // Relaxed: nobody else can reach the object before it is READY.
-    memory.word64(object.offset).store(0, Ordering::Relaxed);
+    in_region::zero(memory, object, 8);
 }
 
 fn words<'a>(memory: &'a Memory, object: &Object) -> RobustCondvar<'a> {

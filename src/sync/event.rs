@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::eventcount::{AfterSlice, EventCount};
 use super::flag::Flag;
+use super::in_region;
 use super::wait::Wait;
 use crate::Region;
-use crate::atomic::Ordering;
 use crate::layout::OBJECT_ALIGN;
 use crate::layout::event::{EVENT, SET};
-use crate::region::{
-    AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec, Parameter,
-};
+use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec, Parameter};
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// A flag in a region that processes wait for: set it, and all who wait go on; it stays set until
@@ -169,23 +167,13 @@ impl Event {
 }
 
 fn initialise(memory: &Memory, object: &Object) {
-    // Relaxed: nobody else can reach the object before it is READY.
-    memory.word64(object.offset).store(0, Ordering::Relaxed);
+    in_region::zero(memory, object, 8);
 }
 
 fn spec(name: &str, auto_reset: bool) -> ObjectSpec<'_> {
-    let mut parameters = NO_PARAMETERS;
-    parameters[0] = Parameter("auto-reset", auto_reset.into());
-    ObjectSpec {
-        name,
-        kind: ObjectKind::Event,
-        length: OBJECT_ALIGN,
-        fingerprint: 0,
-        type_name: "an event",
-        item_size: 0,
-        item_count: 1,
-        parameters,
-    }
+    let mut spec = in_region::spec(name, ObjectKind::Event, "an event", 1, OBJECT_ALIGN);
+    spec.parameters[0] = Parameter("auto-reset", auto_reset.into());
+    spec
 }
 
 impl Sealed for Event {}

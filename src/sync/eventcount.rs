@@ -33,8 +33,10 @@ pub const SLEEPERS: u32 = 1;
 
 /// How many looks a spinning wait makes between two looks at the clock.
 const SPINS_PER_CLOCK: u32 = 1 << 12;
-/// The same for a yielding one: where others want the core, too, each yield takes milliseconds.
+/// The same for a yielding one, unless a yield takes [`SLOW_YIELD`].
 const YIELDS_PER_CLOCK: u32 = 4;
+/// Others want the core, too: then each yield takes milliseconds, and several would stretch a slice.
+const SLOW_YIELD: Duration = Duration::from_micros(100);
 /// The same where the time to spin is short: half a microsecond or so.
 #[cfg(not(allmende_loom))]
 const SPINS_PER_BUDGET: u32 = 16;
@@ -263,8 +265,9 @@ pub(super) fn spin_until<T>(
     mut condition: impl FnMut() -> Option<T>,
     mut after_slice: impl FnMut() -> AfterSlice,
 ) -> Option<T> {
-    let looks = if strategy == Wait::Yield { YIELDS_PER_CLOCK } else { SPINS_PER_CLOCK };
-    let mut slice_ends = None;
+    let mut looks = if strategy == Wait::Yield { 1 } else { SPINS_PER_CLOCK };
+    let mut last = Instant::now();
+    let mut slice_ends = last + SLICE;
     loop {
         for _ in 0..looks {
             if let Some(found) = condition() {
@@ -279,11 +282,40 @@ pub(super) fn spin_until<T>(
         if deadline.is_some_and(|deadline| now >= deadline) {
             return condition();
         }
-        if now >= *slice_ends.get_or_insert(now + SLICE) {
-            slice_ends = Some(now + SLICE);
+        if now >= slice_ends {
+            slice_ends = now + SLICE;
             if after_slice() == AfterSlice::GiveUp {
                 return condition();
             }
         }
+        if strategy == Wait::Yield {
+            looks = if now - last >= SLOW_YIELD { 1 } else { YIELDS_PER_CLOCK };
+        }
+        last = now;
+    }
+}
+
+#[cfg(all(test, not(allmende_loom)))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// As if others had the core for 20 ms after each look.
+    #[test]
+    fn slow_yields_do_not_stretch_a_slice() {
+        let (looks, looks_in_slice) = (Cell::new(0), Cell::new(0));
+        let condition = || {
+            std::thread::sleep(Duration::from_millis(20));
+            looks.set(looks.get() + 1);
+            None::<()>
+        };
+        let after_slice = || {
+            looks_in_slice.set(looks.get());
+            AfterSlice::GiveUp
+        };
+        assert!(spin_until(Wait::Yield, None, condition, after_slice).is_none());
+        let many = looks_in_slice.get();
+        assert!((1..=6).contains(&many), "{many} looks of 20 ms in a slice of 100 ms");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The algorithms (`robust_*`, `permits`, `flag`, [`eventcount`]) know only atomics and a small platform trait, so
 //! that a model checker can run them; [`mutex`], [`rwlock`], [`condvar`], [`semaphore`], [`barrier`], [`once`] and
-//! [`event`] put them into a region.
+//! [`event`] put them into a region, by what `in_region` has for all of them; [`suspect`] is what a lock with a value says
+//! after a death.
 
 #[cfg(not(allmende_loom))]
 pub mod barrier;
@@ -12,6 +13,8 @@ pub mod condvar;
 pub mod event;
 pub mod eventcount;
 pub(crate) mod flag;
+#[cfg(not(allmende_loom))]
+mod in_region;
 pub(crate) mod leases;
 #[cfg(all(test, allmende_loom))]
 pub(crate) mod model;
@@ -37,6 +40,8 @@ pub mod rwlock;
 pub mod select;
 #[cfg(not(allmende_loom))]
 pub mod semaphore;
+#[cfg(not(allmende_loom))]
+pub mod suspect;
 pub mod wait;
 pub(crate) mod wait_any;
 #[cfg(not(allmende_loom))]

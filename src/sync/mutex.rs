@@ -7,18 +7,18 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use thiserror::Error;
-
-use super::robust_lock::{Acquired, Patience, Refused, RobustLock};
+use super::in_region::{self, Attached, spec_with_value};
+use super::robust_lock::{Acquired, Patience, RobustLock};
+use super::suspect::{self, private::Held};
 use crate::Region;
 use crate::atomic::Ordering;
-use crate::layout::mutex::{DIED, MAX_ALIGN, NOT_RECOVERABLE, THREAD, VALUE, WORD, length};
+use crate::layout::mutex::{DIED, VALUE, length};
 use crate::layout::owner::Owner;
 use crate::os::fork_guard::ForkGuard;
 use crate::payload::Payload;
-use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
 
 /// A value in a region that one thread of one process at a time can reach.
 ///
@@ -49,32 +49,10 @@ unsafe impl<T: Payload> Send for Mutex<T> {}
 // SAFETY: as above.
 unsafe impl<T: Payload> Sync for Mutex<T> {}
 
-/// Why a lock was not simply had.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum LockError<'a, T: Payload> {
-    /// It was had, but its last holder died: the value may be half-written.
-    #[error("the holder of the lock died: repair the value, then `mark_consistent`")]
-    OwnerDied(Suspect<'a, T>),
-    /// It was had, but its last holder panicked: the value may be half-written.
-    #[error("a holder of the lock panicked: repair the value, then `mark_consistent`")]
-    Poisoned(Suspect<'a, T>),
-    /// Somebody held it after a death and did not mark the value consistent.
-    #[error("the lock is not recoverable: somebody gave it up without repairing the value")]
-    NotRecoverable,
-    /// The calling thread holds it already.
-    #[error("this thread holds the lock already: waiting for it would never end")]
-    Deadlock,
-    /// Somebody else holds it (`try_lock` only).
-    #[error("the lock is held by somebody else")]
-    WouldBlock,
-    /// Somebody else held it for the whole time (`lock_timeout` only).
-    #[error("the lock was not to be had in time")]
-    TimedOut,
-    /// Read-only, forked or corrupt.
-    #[error(transparent)]
-    Access(#[from] AccessError),
-}
+/// Why a mutex was not simply had.
+pub type LockError<'a, T> = suspect::LockError<'a, Mutex<T>>;
+/// A mutex, held, with a value that its last holder may have left half-written.
+pub type Suspect<'a, T> = suspect::Suspect<'a, Mutex<T>>;
 
 impl<T: Payload> Mutex<T> {
     /// The mutex of that name in `region`, made with `initial` in it where there is none.
@@ -113,18 +91,9 @@ impl<T: Payload> Mutex<T> {
     }
 
     fn at(region: &Region, object: &Object) -> Result<Self, ObjectError> {
-        let inner = region.inner.clone();
-        inner.check_access()?;
-        let (me, fork) = (inner.me()?, inner.fork_guard());
-        let value = inner
-            .memory
-            .pointer(object.offset + VALUE, size_of::<T>() as u64, align_of::<T>() as u64)
-            .ok_or(AccessError::Corrupt)?
-            .cast::<T>();
-        let lock = NonNull::from(words(&inner.memory, object).ok_or(AccessError::Corrupt)?);
-        // SAFETY: the words lie in the mapping that `inner` keeps for as long as this `Mutex`, and
-        // no reference to them outlives it: 'static stands for "as long as `inner`".
-        let lock: &'static RobustLock = unsafe { lock.as_ref() };
+        // SAFETY: kept beside `inner`, and lent out for as long as `self` at the most.
+        let Attached { inner, words: lock, me, fork } = unsafe { in_region::attach(region, object, words) }?;
+        let value = in_region::value(&inner.memory, object, VALUE).ok_or(AccessError::Corrupt)?;
         Ok(Self { inner, value, lock, me, fork })
     }
 
@@ -151,7 +120,7 @@ impl<T: Payload> Mutex<T> {
     /// # Errors
     /// See [`LockError`].
     pub fn lock_timeout(&self, time: Duration) -> Result<MutexGuard<'_, T>, LockError<'_, T>> {
-        self.acquire(Instant::now().checked_add(time).map_or(Patience::Forever, Patience::Until))
+        self.acquire(Patience::within(time))
     }
 
     #[inline]
@@ -162,19 +131,8 @@ impl<T: Payload> Mutex<T> {
         }
         match lock.lock(self.me, &*self.inner, patience) {
             Ok(Acquired::Clean) => Ok(MutexGuard::new(self, lock, fork)),
-            Ok(Acquired::OwnerDied) => Err(self.suspect()),
+            Ok(Acquired::OwnerDied) => Err(LockError::suspect(self)),
             Err(refused) => Err(refused.into()),
-        }
-    }
-
-    #[cold]
-    fn suspect(&self) -> LockError<'_, T> {
-        let suspect = Suspect { mutex: self, consistent: false, not_send: PhantomData };
-        // Relaxed: written under the lock that we hold.
-        if self.lock.poisoned.load(Ordering::Relaxed) == 0 {
-            LockError::OwnerDied(suspect)
-        } else {
-            LockError::Poisoned(suspect)
         }
     }
 }
@@ -189,18 +147,6 @@ impl<T: Payload> Mutex<T> {
             self.lock.unlock(&*self.inner);
         }
         held
-    }
-}
-
-impl<T: Payload> From<Refused> for LockError<'_, T> {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::WouldBlock => Self::WouldBlock,
-            Refused::TimedOut => Self::TimedOut,
-            Refused::Deadlock => Self::Deadlock,
-            Refused::NotRecoverable => Self::NotRecoverable,
-            Refused::Corrupt => AccessError::Corrupt.into(),
-        }
     }
 }
 
@@ -275,84 +221,46 @@ impl<T: Payload + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
     }
 }
 
-/// The lock, held, with a value that its last holder may have left half-written.
-///
-/// Dropped as it is, it makes the lock not recoverable.
-#[must_use = "dropping it makes the lock not recoverable: repair the value and mark it consistent"]
-pub struct Suspect<'a, T: Payload> {
-    mutex: &'a Mutex<T>,
-    consistent: bool,
-    not_send: PhantomData<*const ()>,
-}
+// SAFETY: a mutex is held by one at a time, through the word of `lock`; `at` has checked where the value lies.
+unsafe impl<T: Payload> Held for Mutex<T> {
+    type Value = T;
+    type Guard<'a>
+        = MutexGuard<'a, T>
+    where
+        Self: 'a;
 
-impl<'a, T: Payload> Suspect<'a, T> {
-    /// Says that the value is good (again), and goes on as an ordinary guard.
-    pub fn mark_consistent(mut self) -> MutexGuard<'a, T> {
-        // Relaxed: under the lock.
-        self.mutex.lock.poisoned.store(0, Ordering::Relaxed);
-        self.mutex.lock.mark_consistent();
-        self.consistent = true;
-        MutexGuard::new(self.mutex, self.mutex.lock, self.mutex.fork)
+    fn poisoned(&self) -> bool {
+        suspect::poisoned(self.lock)
     }
-}
 
-impl<T: Payload> Deref for Suspect<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        // SAFETY: as for `MutexGuard`: the compare-and-swap from the dead to us gave us the value.
-        unsafe { self.mutex.value.as_ref() }
+    fn repaired(&self) {
+        suspect::repaired(self.lock);
     }
-}
 
-impl<T: Payload> DerefMut for Suspect<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`, and `&mut self` makes it exclusive within the thread.
-        unsafe { &mut *self.mutex.value.as_ptr() }
+    fn value(&self) -> NonNull<T> {
+        self.value
     }
-}
 
-impl<T: Payload> Drop for Suspect<'_, T> {
-    fn drop(&mut self) {
-        if !self.consistent && !self.mutex.fork.forked() {
-            self.mutex.lock.abandon(&*self.mutex.inner, NOT_RECOVERABLE);
-        }
+    fn forked(&self) -> bool {
+        self.fork.forked()
     }
-}
 
-impl<T: Payload> fmt::Debug for Suspect<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Suspect").finish_non_exhaustive()
+    fn guard(&self) -> MutexGuard<'_, T> {
+        MutexGuard::new(self, self.lock, self.fork)
+    }
+
+    fn abandon(&self, word: u32) {
+        self.lock.abandon(&*self.inner, word);
     }
 }
 
 fn spec<'a, T: Payload>(name: &'a str, type_name: &'a str) -> Result<ObjectSpec<'a>, ObjectError> {
-    let size = size_of::<T>() as u64;
-    let problem = |problem| ObjectError::InvalidSize { count: 1, size, problem };
-    if align_of::<T>() > MAX_ALIGN {
-        return Err(problem("its alignment is above 64"));
-    }
-    Ok(ObjectSpec {
-        name,
-        kind: ObjectKind::Mutex,
-        length: length(size).ok_or_else(|| problem("it is too large"))?,
-        fingerprint: T::FINGERPRINT,
-        type_name,
-        item_size: size,
-        item_count: 1,
-        parameters: NO_PARAMETERS,
-    })
+    spec_with_value::<T>(name, ObjectKind::Mutex, type_name, length)
 }
 
 fn initialise<T: Payload>(memory: &Memory, object: &Object, initial: &T) {
-    // Relaxed: nobody else can reach the object before it is READY.
-    memory.word64(object.offset + WORD).store(0, Ordering::Relaxed);
-    memory.word64(object.offset + THREAD).store(0, Ordering::Relaxed);
-    let value = memory
-        .pointer(object.offset + VALUE, size_of::<T>() as u64, align_of::<T>() as u64)
-        .expect("the object was made large enough")
-        .cast::<T>();
-    // SAFETY: in bounds and aligned (checked just above), and nobody else has the object yet.
-    unsafe { value.write(*initial) };
+    in_region::zero(memory, object, VALUE);
+    in_region::initialise_value(memory, object, VALUE, initial);
 }
 
 /// The words of a mutex; `None` where there is no room for them.

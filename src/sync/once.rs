@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::in_region::{self, spec_with_value};
 use super::robust_lock::{Patience, Refused, RobustLock};
 use super::robust_once::{Begun, RobustOnce};
 use crate::Region;
 use crate::atomic::Ordering;
 use crate::inspect::{EndState, SharedState, role_state};
-use crate::layout::mutex::{MAX_ALIGN, NOT_RECOVERABLE};
+use crate::layout::mutex::NOT_RECOVERABLE;
 use crate::layout::once::{DONE, VALUE, length};
 use crate::layout::owner::{MASK, Owner};
 use crate::os::futex;
 use crate::payload::Payload;
-use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
 
 /// Something that one of all processes does, once.
 ///
@@ -226,11 +227,7 @@ impl<T: Payload> OnceCell<T> {
 
     fn at(region: &Region, object: Object) -> Result<Self, ObjectError> {
         let inner = region.inner.clone();
-        let value = inner
-            .memory
-            .pointer(object.offset + VALUE, size_of::<T>() as u64, align_of::<T>() as u64)
-            .ok_or(AccessError::Corrupt)?
-            .cast::<T>();
+        let value = in_region::value(&inner.memory, &object, VALUE).ok_or(AccessError::Corrupt)?;
         Ok(Self { once: Once { inner, object }, value, type_of_value: PhantomData })
     }
 
@@ -272,40 +269,16 @@ impl<T: Payload + fmt::Debug> fmt::Debug for OnceCell<T> {
 }
 
 fn spec(name: &str) -> Result<ObjectSpec<'_>, ObjectError> {
-    any_spec(name, "nothing", 0, 0, 1)
+    // As a cell for nothing.
+    Ok(in_region::spec(name, ObjectKind::Once, "nothing", 1, length(0).ok_or(AccessError::Corrupt)?))
 }
 
 fn cell_spec<'a, T: Payload>(name: &'a str, type_name: &'a str) -> Result<ObjectSpec<'a>, ObjectError> {
-    any_spec(name, type_name, T::FINGERPRINT, size_of::<T>(), align_of::<T>())
-}
-
-fn any_spec<'a>(
-    name: &'a str,
-    type_name: &'a str,
-    fingerprint: u64,
-    size: usize,
-    align: usize,
-) -> Result<ObjectSpec<'a>, ObjectError> {
-    let size = size as u64;
-    let problem = |problem| ObjectError::InvalidSize { count: 1, size, problem };
-    if align > MAX_ALIGN {
-        return Err(problem("its alignment is above 64"));
-    }
-    Ok(ObjectSpec {
-        name,
-        kind: ObjectKind::Once,
-        length: length(size).ok_or_else(|| problem("it is too large"))?,
-        fingerprint,
-        type_name,
-        item_size: size,
-        item_count: 1,
-        parameters: NO_PARAMETERS,
-    })
+    spec_with_value::<T>(name, ObjectKind::Once, type_name, length)
 }
 
 fn initialise(memory: &Memory, object: &Object) {
-    // Relaxed: nobody else can reach the object before it is READY.
-    (0..VALUE).step_by(8).for_each(|word| memory.word64(object.offset + word).store(0, Ordering::Relaxed));
+    in_region::zero(memory, object, VALUE);
 }
 
 /// The words of a once; `None` where there is no room for them.

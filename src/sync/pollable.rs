@@ -143,12 +143,17 @@ impl<R: Waitable> Pollable<R> {
     /// [`PollableError::Access`] in a forked child, whose parent the descriptor belongs to as well: it is
     /// left alone.
     pub fn rearm(&mut self) -> Result<bool, PollableError> {
+        self.rearm_for(R::is_ready)
+    }
+
+    /// The same for something else that is told where the end sleeps.
+    pub(crate) fn rearm_for(&mut self, is_ready: impl Fn(&R) -> bool) -> Result<bool, PollableError> {
         let bed = self.end.bed();
         bed.inner.check_access()?;
         self.watch.check_access()?;
         // From here on nobody else rings.
         self.watch.disarm();
-        if self.end.is_ready() {
+        if is_ready(&self.end) {
             self.watch.bell().ring();
             return Ok(true);
         }
@@ -157,7 +162,7 @@ impl<R: Waitable> Pollable<R> {
         // counted after this.
         let sweeps = bed.inner.memory.sweeps().load(Ordering::Relaxed);
         let ticket = EventCount(bed.event).prepare(&**bed.inner);
-        if self.end.is_ready() {
+        if is_ready(&self.end) {
             self.watch.bell().ring();
             return Ok(true);
         }

@@ -56,6 +56,14 @@ pub(crate) enum Patience {
     Forever,
 }
 
+impl Patience {
+    /// At most `time`; for ever, if that is beyond what the clock can say.
+    #[cfg(not(allmende_loom))]
+    pub(crate) fn within(time: std::time::Duration) -> Self {
+        Instant::now().checked_add(time).map_or(Self::Forever, Self::Until)
+    }
+}
+
 /// The words of a lock, as they lie in a region.
 #[repr(C)]
 #[derive(Debug)]

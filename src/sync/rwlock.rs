@@ -7,27 +7,27 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use thiserror::Error;
+use std::time::Duration;
 
 use super::eventcount::EventCount;
+use super::in_region::{self, Attached, spec_with_value};
 use super::permits::Asker;
 use super::places::{Place, Places};
-use super::robust_lock::{Acquired, Patience, Refused, RobustLock};
+use super::robust_lock::{Acquired, Patience, RobustLock};
 use super::robust_rwlock::{Reading, RobustRwLock};
+use super::suspect::{self, private::Held};
 use super::wait::Wait;
 use crate::Region;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::inspect::{EndState, SharedState, role_state};
-use crate::layout::mutex::{DIED, MAX_ALIGN, NOT_RECOVERABLE};
+use crate::layout::mutex::{DIED, NOT_RECOVERABLE};
 use crate::layout::owner::Owner;
 use crate::layout::rwlock::{PLACES, READERS, UNLOCKED_EVENT, USED, VACATED_EVENT, VALUE, WAITING, length};
 use crate::layout::semaphore::PLACE;
 use crate::os::fork_guard::ForkGuard;
 use crate::os::futex;
 use crate::payload::Payload;
-use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
 
 /// A value in a region that many can read at a time (64; more wait), or one write.
 ///
@@ -64,44 +64,10 @@ unsafe impl<T: Payload> Send for RwLock<T> {}
 // SAFETY: as above; a `Payload` may be read by several threads at once: it has no interior mutability.
 unsafe impl<T: Payload> Sync for RwLock<T> {}
 
-/// Why a lock was not simply had.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum RwLockError<'a, T: Payload> {
-    /// It was had, exclusively, but its last writer died: the value may be half-written.
-    #[error("the writer of the lock died: repair the value, then `mark_consistent`")]
-    OwnerDied(Suspect<'a, T>),
-    /// It was had, exclusively, but its last writer panicked: the value may be half-written.
-    #[error("a writer of the lock panicked: repair the value, then `mark_consistent`")]
-    Poisoned(Suspect<'a, T>),
-    /// Somebody held it after a death and did not mark the value consistent.
-    #[error("the lock is not recoverable: somebody gave it up without repairing the value")]
-    NotRecoverable,
-    /// The calling thread reads, or writes, already, and a writer is concerned.
-    #[error("this thread holds the lock already: waiting for it would never end")]
-    Deadlock,
-    /// Others hold it (`try_` calls only).
-    #[error("the lock is held by others")]
-    WouldBlock,
-    /// Others held it for the whole time (`_timeout` calls only).
-    #[error("the lock was not to be had in time")]
-    TimedOut,
-    /// Read-only, forked or corrupt.
-    #[error(transparent)]
-    Access(#[from] AccessError),
-}
-
-impl<T: Payload> From<Refused> for RwLockError<'_, T> {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::WouldBlock => Self::WouldBlock,
-            Refused::TimedOut => Self::TimedOut,
-            Refused::Deadlock => Self::Deadlock,
-            Refused::NotRecoverable => Self::NotRecoverable,
-            Refused::Corrupt => AccessError::Corrupt.into(),
-        }
-    }
-}
+/// Why a lock was not simply had. Whoever is its suspect holder has it as a writer.
+pub type RwLockError<'a, T> = suspect::LockError<'a, RwLock<T>>;
+/// The lock, held for writing, with a value that its last writer may have left half-written.
+pub type Suspect<'a, T> = suspect::Suspect<'a, RwLock<T>>;
 
 impl<T: Payload> RwLock<T> {
     /// The lock of that name in `region`, made with `initial` in it where there is none.
@@ -140,18 +106,9 @@ impl<T: Payload> RwLock<T> {
     }
 
     fn at(region: &Region, object: &Object) -> Result<Self, ObjectError> {
-        let inner = region.inner.clone();
-        inner.check_access()?;
-        let (me, fork) = (inner.me()?, inner.fork_guard());
-        let value = inner
-            .memory
-            .pointer(object.offset + VALUE, size_of::<T>() as u64, align_of::<T>() as u64)
-            .ok_or(AccessError::Corrupt)?
-            .cast::<T>();
-        let words = words(&inner.memory, object).ok_or(AccessError::Corrupt)?;
-        // SAFETY: the words lie in the mapping that `inner` keeps for as long as this `RwLock`, and no
-        // reference to them outlives it: 'static stands for "as long as `inner`".
-        let words = unsafe { std::mem::transmute::<RobustRwLock<'_>, RobustRwLock<'static>>(words) };
+        // SAFETY: kept beside `inner`, and lent out for as long as `self` at the most.
+        let Attached { inner, words, me, fork } = unsafe { in_region::attach(region, object, words) }?;
+        let value = in_region::value(&inner.memory, object, VALUE).ok_or(AccessError::Corrupt)?;
         Ok(Self { inner, value, words, me, fork, strategy: Wait::default(), hint: AtomicU32::new(0) })
     }
 
@@ -185,7 +142,7 @@ impl<T: Payload> RwLock<T> {
     /// # Errors
     /// See [`RwLockError`].
     pub fn read_timeout(&self, time: Duration) -> Result<ReadGuard<'_, T>, RwLockError<'_, T>> {
-        self.reading(patience(time))
+        self.reading(Patience::within(time))
     }
 
     /// Writes, waiting as long as it takes.
@@ -211,7 +168,7 @@ impl<T: Payload> RwLock<T> {
     /// # Errors
     /// See [`RwLockError`].
     pub fn write_timeout(&self, time: Duration) -> Result<WriteGuard<'_, T>, RwLockError<'_, T>> {
-        self.writing(patience(time))
+        self.writing(Patience::within(time))
     }
 
     #[inline]
@@ -234,7 +191,7 @@ impl<T: Payload> RwLock<T> {
                 }
                 Ok(ReadGuard { lock: self, place, not_send: PhantomData })
             }
-            Reading::Heir => Err(self.suspect()),
+            Reading::Heir => Err(RwLockError::suspect(self)),
         }
     }
 
@@ -242,18 +199,7 @@ impl<T: Payload> RwLock<T> {
     fn writing(&self, patience: Patience) -> Result<WriteGuard<'_, T>, RwLockError<'_, T>> {
         match self.words.write(&self.asker(patience)?)? {
             Acquired::Clean => Ok(WriteGuard::new(self)),
-            Acquired::OwnerDied => Err(self.suspect()),
-        }
-    }
-
-    #[cold]
-    fn suspect(&self) -> RwLockError<'_, T> {
-        let suspect = Suspect { lock: self, consistent: false, not_send: PhantomData };
-        // Relaxed: written under the lock that we hold.
-        if self.words.lock.poisoned.load(Ordering::Relaxed) == 0 {
-            RwLockError::OwnerDied(suspect)
-        } else {
-            RwLockError::Poisoned(suspect)
+            Acquired::OwnerDied => Err(RwLockError::suspect(self)),
         }
     }
 }
@@ -286,10 +232,6 @@ impl<T: Payload> ReadGuard<'_, T> {
         std::mem::forget(self);
         place
     }
-}
-
-fn patience(time: Duration) -> Patience {
-    Instant::now().checked_add(time).map_or(Patience::Forever, Patience::Until)
 }
 
 impl<T> fmt::Debug for RwLock<T> {
@@ -387,83 +329,47 @@ impl<T: Payload + fmt::Debug> fmt::Debug for WriteGuard<'_, T> {
     }
 }
 
-/// The lock, held for writing, with a value that its last writer may have left half-written.
-///
-/// Dropped as it is, it makes the lock not recoverable.
-#[must_use = "dropping it makes the lock not recoverable: repair the value and mark it consistent"]
-pub struct Suspect<'a, T: Payload> {
-    lock: &'a RwLock<T>,
-    consistent: bool,
-    not_send: PhantomData<*const ()>,
-}
+// SAFETY: who has the writers' word has the value alone, once all readers' places are empty, for which it waits before it is
+// told of a death; `at` has checked where the value lies.
+unsafe impl<T: Payload> Held for RwLock<T> {
+    type Value = T;
+    type Guard<'a>
+        = WriteGuard<'a, T>
+    where
+        Self: 'a;
 
-impl<'a, T: Payload> Suspect<'a, T> {
-    /// Says that the value is good (again), and goes on as an ordinary writer.
-    pub fn mark_consistent(mut self) -> WriteGuard<'a, T> {
-        // Relaxed: under the lock.
-        self.lock.words.lock.poisoned.store(0, Ordering::Relaxed);
-        self.lock.words.lock.mark_consistent();
-        self.consistent = true;
-        WriteGuard::new(self.lock)
+    fn poisoned(&self) -> bool {
+        suspect::poisoned(self.words.lock)
     }
-}
 
-impl<T: Payload> Deref for Suspect<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        // SAFETY: as for `WriteGuard`: the compare-and-swap from the dead to us gave us the writers' word.
-        unsafe { self.lock.value.as_ref() }
+    fn repaired(&self) {
+        suspect::repaired(self.words.lock);
     }
-}
 
-impl<T: Payload> DerefMut for Suspect<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`, and `&mut self` makes it exclusive within the thread.
-        unsafe { &mut *self.lock.value.as_ptr() }
+    fn value(&self) -> NonNull<T> {
+        self.value
     }
-}
 
-impl<T: Payload> Drop for Suspect<'_, T> {
-    fn drop(&mut self) {
-        if !self.consistent && !self.lock.fork.forked() {
-            self.lock.words.abandon(&*self.lock.inner, NOT_RECOVERABLE);
-        }
+    fn forked(&self) -> bool {
+        self.fork.forked()
     }
-}
 
-impl<T: Payload> fmt::Debug for Suspect<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Suspect").finish_non_exhaustive()
+    fn guard(&self) -> WriteGuard<'_, T> {
+        WriteGuard::new(self)
+    }
+
+    fn abandon(&self, word: u32) {
+        self.words.abandon(&*self.inner, word);
     }
 }
 
 fn spec<'a, T: Payload>(name: &'a str, type_name: &'a str) -> Result<ObjectSpec<'a>, ObjectError> {
-    let size = size_of::<T>() as u64;
-    let problem = |problem| ObjectError::InvalidSize { count: 1, size, problem };
-    if align_of::<T>() > MAX_ALIGN {
-        return Err(problem("its alignment is above 64"));
-    }
-    Ok(ObjectSpec {
-        name,
-        kind: ObjectKind::RwLock,
-        length: length(size).ok_or_else(|| problem("it is too large"))?,
-        fingerprint: T::FINGERPRINT,
-        type_name,
-        item_size: size,
-        item_count: 1,
-        parameters: NO_PARAMETERS,
-    })
+    spec_with_value::<T>(name, ObjectKind::RwLock, type_name, length)
 }
 
 fn initialise<T: Payload>(memory: &Memory, object: &Object, initial: &T) {
-    // Relaxed: nobody else can reach the object before it is READY.
-    (0..VALUE).step_by(8).for_each(|word| memory.word64(object.offset + word).store(0, Ordering::Relaxed));
-    let value = memory
-        .pointer(object.offset + VALUE, size_of::<T>() as u64, align_of::<T>() as u64)
-        .expect("the object was made large enough")
-        .cast::<T>();
-    // SAFETY: in bounds and aligned (checked just above), and nobody else has the object yet.
-    unsafe { value.write(*initial) };
+    in_region::zero(memory, object, VALUE);
+    in_region::initialise_value(memory, object, VALUE, initial);
 }
 
 /// The words of a lock; `None` where there is no room for them.
@@ -491,11 +397,7 @@ pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
     let Some(words) = words(memory, object) else { return };
     words.sweep(dead);
     futex::wake(&words.lock.word, u32::MAX);
-    for event in [words.vacated.0, words.unlocked.0] {
-        // As in `semaphore::sweep`.
-        event.fetch_add(2, Ordering::Release);
-        futex::wake(event, u32::MAX);
-    }
+    [words.vacated, words.unlocked].into_iter().for_each(in_region::wake_all);
 }
 
 /// What is to be said of a lock.

@@ -4,11 +4,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
 
 use super::eventcount::{EventCount, SLEEPERS};
+use super::in_region::{self, Attached};
 use super::permits::{Asker, Permits as Words};
 use super::places::{Place, Places};
 use super::robust_lock::{Patience, Refused, RobustLock};
@@ -21,7 +22,7 @@ use crate::layout::owner::Owner;
 use crate::layout::semaphore::{EVENT, MAX_PERMITS, PLACE, PLACES, TURNSTILE, length};
 use crate::os::fork_guard::ForkGuard;
 use crate::os::futex;
-use crate::region::{AccessError, Inner, Memory, NO_PARAMETERS, Object, ObjectError, ObjectKind, ObjectSpec};
+use crate::region::{AccessError, Inner, Memory, Object, ObjectError, ObjectKind, ObjectSpec};
 
 /// A fixed number of permits that processes take and give back: at most so many are at it at a time.
 ///
@@ -120,13 +121,8 @@ impl Semaphore {
     }
 
     fn at(region: &Region, object: &Object) -> Result<Self, ObjectError> {
-        let inner = region.inner.clone();
-        inner.check_access()?;
-        let (me, fork) = (inner.me()?, inner.fork_guard());
-        let words = words(&inner.memory, object).ok_or(AccessError::Corrupt)?;
-        // SAFETY: the words lie in the mapping that `inner` keeps for as long as this `Semaphore`, and no
-        // reference to them outlives it: 'static stands for "as long as `inner`".
-        let words = unsafe { std::mem::transmute::<Words<'_>, Words<'static>>(words) };
+        // SAFETY: kept beside `inner`, and lent out for as long as `self` at the most.
+        let Attached { inner, words, me, fork } = unsafe { in_region::attach(region, object, words) }?;
         Ok(Self { inner, words, me, fork, strategy: Wait::default(), hint: AtomicU32::new(0) })
     }
 
@@ -160,7 +156,7 @@ impl Semaphore {
     /// # Errors
     /// See [`AcquireError`].
     pub fn acquire_timeout(&self, time: Duration) -> Result<Permit<'_>, AcquireError> {
-        self.one(patience(time))
+        self.one(Patience::within(time))
     }
 
     /// Takes `count` permits, all of them or none, waiting as long as it takes.
@@ -187,7 +183,7 @@ impl Semaphore {
     /// # Errors
     /// See [`AcquireError`].
     pub fn acquire_many_timeout(&self, count: u32, time: Duration) -> Result<Permits<'_>, AcquireError> {
-        self.many(count, patience(time))
+        self.many(count, Patience::within(time))
     }
 
     /// How many permits it has, free or not.
@@ -240,10 +236,6 @@ impl Semaphore {
             self.words.release(place, &*self.inner);
         }
     }
-}
-
-fn patience(time: Duration) -> Patience {
-    Instant::now().checked_add(time).map_or(Patience::Forever, Patience::Until)
 }
 
 impl fmt::Debug for Semaphore {
@@ -327,21 +319,11 @@ fn spec(name: &str, permits: u32) -> Result<ObjectSpec<'_>, ObjectError> {
         size: PLACE,
         problem: "a semaphore has 1 to 65,536 permits",
     })?;
-    Ok(ObjectSpec {
-        name,
-        kind: ObjectKind::Semaphore,
-        length,
-        fingerprint: 0,
-        type_name: "a semaphore",
-        item_size: 0,
-        item_count: permits.into(),
-        parameters: NO_PARAMETERS,
-    })
+    Ok(in_region::spec(name, ObjectKind::Semaphore, "a semaphore", permits, length))
 }
 
 fn initialise(memory: &Memory, object: &Object) {
-    // Relaxed: nobody else can reach the object before it is READY.
-    (0..PLACES).step_by(8).for_each(|word| memory.word64(object.offset + word).store(0, Ordering::Relaxed));
+    in_region::zero(memory, object, PLACES);
     words(memory, object).expect("it was made large enough").places.0.iter().for_each(Place::initialise);
 }
 
@@ -364,11 +346,7 @@ pub(crate) fn sweep(memory: &Memory, object: &Object, dead: Owner) {
     let Some(words) = words(memory, object) else { return };
     words.sweep(dead);
     futex::wake(&words.turnstile.word, u32::MAX);
-    // Whether or not something was found: a sweep, or a holder, that was killed half-way may have freed a
-    // place and woken nobody. Release: pairs with the barrier in `EventCount::prepare`; the count moves
-    // on, so that a sleeper cannot be about to fall asleep either.
-    words.freed.0.fetch_add(2, Ordering::Release);
-    futex::wake(words.freed.0, u32::MAX);
+    in_region::wake_all(words.freed);
 }
 
 /// What is to be said of a semaphore.

@@ -21,8 +21,9 @@ const SOON: Duration = Duration::from_micros(100);
 struct World {
     region: Region,
     queue: Queue<Message>,
-    producer: Producer<Message>,
-    consumer: Consumer<Message>,
+    /// `None` while the victim has the only place.
+    producer: Option<Producer<Message>>,
+    consumer: Option<Consumer<Message>>,
     out: u64,
     next: u64,
     journal: Journal,
@@ -33,14 +34,40 @@ struct World {
 const DONE: usize = 0;
 const COPIED: usize = 16;
 
-fn options() -> QueueOptions<Message> {
-    Queue::<Message>::options().producers(2).consumers(2)
+impl World {
+    fn producer(&self) -> &Producer<Message> {
+        self.producer.as_ref().unwrap()
+    }
+
+    fn consumer(&self) -> &Consumer<Message> {
+        self.consumer.as_ref().unwrap()
+    }
+
+    /// Takes the places that the victim had, who is dead.
+    fn succeed(&mut self) {
+        self.region.sweep().unwrap();
+        self.producer.get_or_insert_with(|| self.queue.producer().unwrap());
+        self.consumer.get_or_insert_with(|| self.queue.consumer().unwrap());
+    }
+}
+
+/// Room for members on either side: for the survivor's and the victim's.
+const BOTH: u32 = 2;
+/// For one, which does without compare-and-swap.
+const ONE: u32 = 1;
+
+fn options(members: u32) -> QueueOptions<Message> {
+    Queue::<Message>::options().producers(members).consumers(members)
 }
 
 /// A queue through which `before` messages went, each followed by a claim that was given up; `waiting` wait.
 fn world(before: u64, waiting: u64) -> World {
+    world_of(BOTH, before, waiting)
+}
+
+fn world_of(members: u32, before: u64, waiting: u64) -> World {
     let region = small_region();
-    let queue = options().create(&region, "queue", CAPACITY).unwrap();
+    let queue = options(members).create(&region, "queue", CAPACITY).unwrap();
     let (producer, consumer) = (queue.producer().unwrap(), queue.consumer().unwrap());
     for number in 0..before {
         producer.push(message(number)).unwrap();
@@ -50,6 +77,7 @@ fn world(before: u64, waiting: u64) -> World {
     }
     (before..before + waiting).for_each(|number| producer.try_push(message(number)).unwrap());
     let next = before + waiting;
+    let (producer, consumer) = (Some(producer), Some(consumer));
     World { region, queue, producer, consumer, out: before, next, journal: Journal::new() }
 }
 
@@ -60,7 +88,8 @@ fn attached(region: &Region) -> Queue<Message> {
 /// Nothing is held by anybody: for three laps as many messages fit as when it was new; and each position
 /// was either sent or aborted.
 fn whole_again(world: World) {
-    let World { region, queue, producer, consumer, .. } = &world;
+    let (region, queue, producer, consumer) =
+        (&world.region, &world.queue, world.producer(), world.consumer());
     for lap in 0..3 {
         for number in 0..LAP {
             producer.try_push(message(number)).unwrap();
@@ -77,17 +106,20 @@ fn whole_again(world: World) {
     let positions = common::peek(region, region.objects()[0].offset + TAIL);
     assert_eq!(counts.messages + counts.aborted, positions, "{counts:?}");
     assert_eq!((counts.received, counts.lost), (counts.messages, 0), "{counts:?}");
-    // Neither place of the dead is lost.
-    drop((queue.producer().unwrap(), queue.consumer().unwrap()));
+    // Neither place of the dead is lost. (Where there is one only, the survivor has it by now.)
+    let [_, producers, consumers, _] = region.objects()[0].parameters;
+    if (producers, consumers) == (BOTH, BOTH) {
+        drop((queue.producer().unwrap(), queue.consumer().unwrap()));
+    }
     alone(region);
 }
 
 /// All that was committed comes out, whole and in order; nothing else does. Of a run that was being shown the
 /// last may be there and the first not.
-fn check_sending(world: World, sent: u64) {
-    world.region.sweep().unwrap();
+fn check_sending(mut world: World, sent: u64) {
+    world.succeed();
     let mut numbers = Vec::new();
-    while let Ok(value) = world.consumer.try_pop() {
+    while let Ok(value) = world.consumer().try_pop() {
         numbers.push(number_of(&value));
     }
     let (out, next) = (world.out, world.next);
@@ -100,12 +132,19 @@ fn check_sending(world: World, sent: u64) {
 }
 
 pub fn sending() {
+    [BOTH, ONE].into_iter().for_each(sending_of);
+}
+
+fn sending_of(members: u32) {
     let send = |name: &str, waiting: u64, sent: u64, act: fn(&Producer<Message>, u64)| {
         Operation {
-            name: &format!("queue: {name}"),
+            name: &format!("queue, room for {members}: {name}"),
             prepare: &|| {
                 // The next slot's last lap was aborted: it is first to be settled.
-                let world = world(5, waiting);
+                let mut world = world_of(members, 5, waiting);
+                if members == ONE {
+                    world.producer = None;
+                }
                 put_to_sleep(&world.region, CONSUMERS_EVENT);
                 world
             },
@@ -152,13 +191,13 @@ pub fn sending() {
 }
 
 /// What the victim has not done with comes again, flagged if it was handed out; nothing else comes twice.
-fn check_receiving(world: World) {
-    world.region.sweep().unwrap();
+fn check_receiving(mut world: World) {
+    world.succeed();
     let noted = (0..world.journal.get(DONE)).map(|index| world.journal.get(1 + index as usize));
     let mut seen: BTreeSet<u64> = noted.collect();
     let mut again = 0;
     loop {
-        match world.consumer.try_receive() {
+        match world.consumer().try_receive() {
             Ok(loan) => {
                 let number = number_of(&loan);
                 let flagged = loan.attempt() > 1;
@@ -184,11 +223,20 @@ fn note(journal: &Journal, message: &Message) {
 }
 
 pub fn receiving() {
+    [BOTH, ONE].into_iter().for_each(receiving_of);
+    redelivering();
+    passing_over();
+}
+
+fn receiving_of(members: u32) {
     let receive = |name: &str, waiting: u64, act: fn(&Consumer<Message>, &Journal)| {
         Operation {
-            name: &format!("queue: {name}"),
+            name: &format!("queue, room for {members}: {name}"),
             prepare: &|| {
-                let world = world(3, waiting);
+                let mut world = world_of(members, 3, waiting);
+                if members == ONE {
+                    world.consumer = None;
+                }
                 put_to_sleep(&world.region, PRODUCERS_EVENT);
                 world
             },
@@ -229,8 +277,6 @@ pub fn receiving() {
     receive("pop when it is empty", 0, |consumer, _| {
         assert_eq!(consumer.try_pop(), Err(TryPopError::Empty));
     });
-    redelivering();
-    passing_over();
 }
 
 /// A message whose first consumer died: the second is killed as well.
@@ -261,14 +307,14 @@ fn redelivering() {
         check: &|world| {
             world.region.sweep().unwrap();
             let done = world.journal.get(DONE) == 1;
-            let first = world.consumer.try_receive().unwrap();
+            let first = world.consumer().try_receive().unwrap();
             let attempt = first.attempt();
             match number_of(&first) - world.out {
                 // Not yet taken, or taken and swept, perhaps noted.
                 0 => {
                     assert!((2..=3).contains(&attempt));
                     drop(first);
-                    assert_eq!(number_of(&world.consumer.try_pop().unwrap()), world.out + 1);
+                    assert_eq!(number_of(&world.consumer().try_pop().unwrap()), world.out + 1);
                 }
                 1 => {
                     assert!(done && attempt == 1, "message {} is lost", world.out);
@@ -276,7 +322,7 @@ fn redelivering() {
                 }
                 other => panic!("message {other}"),
             }
-            assert_eq!(world.consumer.try_pop(), Err(TryPopError::Empty));
+            assert_eq!(world.consumer().try_pop(), Err(TryPopError::Empty));
             let counts = world.queue.counts();
             assert!((1..=2).contains(&counts.redelivered), "{counts:?}");
             whole_again(world);
@@ -291,7 +337,7 @@ fn passing_over() {
         name: "queue: pass over",
         prepare: &|| {
             let world = world(3, 0);
-            drop(world.producer.claim().unwrap());
+            drop(world.producer().claim().unwrap());
             put_to_sleep(&world.region, PRODUCERS_EVENT);
             world
         },
@@ -305,7 +351,7 @@ fn passing_over() {
         check: &|world| {
             world.region.sweep().unwrap();
             assert_eq!(world.queue.counts().aborted, 4);
-            assert_eq!(world.consumer.try_pop(), Err(TryPopError::Empty));
+            assert_eq!(world.consumer().try_pop(), Err(TryPopError::Empty));
             assert_eq!(world.queue.counts().aborted, 4);
             whole_again(world);
         },
@@ -327,17 +373,17 @@ pub fn closing() {
         },
         check: &|world| {
             world.region.sweep().unwrap();
-            let closed = match world.producer.push(message(world.next)) {
+            let closed = match world.producer().push(message(world.next)) {
                 Ok(()) => false,
                 Err(PushError::Closed(_)) => true,
                 Err(other) => panic!("{other}"),
             };
             let sent = world.next + u64::from(!closed);
             for number in world.out..sent {
-                assert_eq!(number_of(&world.consumer.pop().unwrap()), number);
+                assert_eq!(number_of(&world.consumer().pop().unwrap()), number);
             }
             if closed {
-                assert_eq!(world.consumer.pop(), Err(PopError::Closed));
+                assert_eq!(world.consumer().pop(), Err(PopError::Closed));
                 assert!(world.queue.is_closed());
             } else {
                 assert!(!world.queue.is_closed());
@@ -365,7 +411,7 @@ pub fn joining_and_leaving() {
         check: &|world| {
             world.region.sweep().unwrap();
             // There is another one of either side: the survivor's own.
-            assert_eq!(world.consumer.try_pop(), Err(TryPopError::Empty));
+            assert_eq!(world.consumer().try_pop(), Err(TryPopError::Empty));
             whole_again(world);
         },
     }
@@ -396,10 +442,10 @@ pub fn sweeping() {
         check: &|world| {
             world.region.sweep().unwrap();
             for (number, attempt) in [(world.out, 2), (world.out + 1, 1)] {
-                let loan = world.consumer.try_receive().unwrap();
+                let loan = world.consumer().try_receive().unwrap();
                 assert_eq!((number_of(&loan), loan.attempt()), (number, attempt));
             }
-            assert_eq!(world.consumer.try_pop(), Err(TryPopError::Empty));
+            assert_eq!(world.consumer().try_pop(), Err(TryPopError::Empty));
             let counts = world.queue.counts();
             assert_eq!((counts.messages, counts.received, counts.redelivered), (3, 3, 1), "{counts:?}");
             // One by the world itself.

@@ -123,7 +123,7 @@ fn whole_again(world: World) {
         }
     }
     let counts = service.counts();
-    assert_eq!(counts.messages, counts.received + counts.aborted, "{counts:?}");
+    assert_eq!(counts.messages, counts.received + counts.lost + counts.aborted, "{counts:?}");
     drop(other);
     assert_eq!(
         server.try_receive().map(|_| ()),
@@ -279,11 +279,17 @@ pub fn answering_in_parts() {
 }
 
 /// What the victim does as a client; the survivor has no call under way.
-fn ask(name: &str, prepare: fn(&World) -> Box<dyn FnOnce()>) {
-    asked_by(name, prepare, &|operation| operation.at_every_instruction());
+fn ask(name: &str, answered: Option<u64>, prepare: fn(&World) -> Box<dyn FnOnce()>) {
+    asked_by(name, answered, prepare, &|operation| operation.at_every_instruction());
 }
 
-fn asked_by(name: &str, prepare: fn(&World) -> Box<dyn FnOnce()>, kill: &dyn Fn(Operation<'_, World>)) {
+/// `answered`: how many calls were, if that is the same whenever it is killed.
+fn asked_by(
+    name: &str,
+    answered: Option<u64>,
+    prepare: fn(&World) -> Box<dyn FnOnce()>,
+    kill: &dyn Fn(Operation<'_, World>),
+) {
     kill(Operation {
         name: &format!("service: {name}"),
         prepare: &|| world(3),
@@ -300,12 +306,20 @@ fn asked_by(name: &str, prepare: fn(&World) -> Box<dyn FnOnce()>, kill: &dyn Fn(
                 let server = world.service.server().unwrap();
                 let call = server.try_receive().ok();
                 world.region.sweep().unwrap();
+                let taken = u64::from(call.is_some());
                 if let Some(call) = call {
                     assert_eq!(number_of(&call), ASKED);
                     assert!(call.cancelled());
                     call.reply(answer(ASKED));
                 }
                 assert_eq!(server.try_receive().map(|_| ()), Err(TryReceiveError::Empty));
+                // What was asked and not answered was withdrawn, and counts as that.
+                let counts = world.service.counts();
+                assert_eq!(
+                    counts.received,
+                    answered.map_or(counts.received, |many| many + taken),
+                    "{counts:?}"
+                );
             }
             whole_again(world);
         },
@@ -319,7 +333,7 @@ fn own_ends(world: &World) -> (&'static Asking, &'static Answering) {
 }
 
 pub fn asking() {
-    ask("ask, and give up", |world| {
+    ask("ask, and give up", Some(2), |world| {
         let (client, _) = own_ends(world);
         Box::new(move || assert!(post(client, ASKED).cancel()))
     });
@@ -333,14 +347,14 @@ pub fn asking() {
     };
     // Most of it is looking.
     let by_traces = |operation: Operation<'_, World>| operation.at_every_trace();
-    asked_by("ask, and wait in vain", in_vain, &by_traces);
-    ask("have an answer", |world| {
+    asked_by("ask, and wait in vain", Some(2), in_vain, &by_traces);
+    ask("have an answer", Some(3), |world| {
         let (client, server) = own_ends(world);
         let pending = post(client, ASKED);
         server.receive().unwrap().reply(answer(ASKED));
         Box::new(move || assert_eq!(*pending.wait().unwrap(), answer(ASKED)))
     });
-    ask("give up what is in hand", |world| {
+    ask("give up what is in hand", None, |world| {
         let (client, server) = own_ends(world);
         let pending = post(client, ASKED);
         let call = server.receive().unwrap();
@@ -350,7 +364,7 @@ pub fn asking() {
             drop(call);
         })
     });
-    ask("have an answer in parts, and give it up", |world| {
+    ask("have an answer in parts, and give it up", None, |world| {
         let (client, server) = own_ends(world);
         let pending = post(client, ASKED);
         let mut stream = server.receive().unwrap().stream();

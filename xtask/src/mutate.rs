@@ -86,11 +86,12 @@ pub(crate) fn run(wanted: &Wanted<'_>) -> Result<bool, String> {
     let tree = Tree::copy(&crate::root(), folder.join("tree"), &crate::target())?;
     println!("building the models, each place behind a switch");
     let models = Models::build(&tree, &folder.join("target"))?;
-    let names = models.names()?;
+    let mut names = models.names()?;
     let sources = names.iter().map(|name| source_of(name)).collect();
     let own = |name: &str| tree.fingerprint_of(&source_of(name));
     let results = Results::of(&folder.join("results"), tree.fingerprint_without(&sources), own);
     let results = results.map_err(|error| format!("{}: {error}", folder.display()))?;
+    names.retain(|name| name.contains(wanted.models));
     let end = wanted.within.map(|within| Instant::now() + within);
     let run = Run { wanted, tree, models, results: Mutex::new(results), end };
 
@@ -170,7 +171,7 @@ impl Run<'_> {
     }
 
     /// What is known of a place: how the model that notices ended, or all of them; `None`: not all is known.
-    /// A place that no model reaches passes.
+    /// A place that no model reaches, or could notice, passes.
     fn end_of(&self, place: usize) -> Option<End> {
         let models = self.models_of(place);
         let ends: Vec<_> = models.iter().map(|(_, name)| self.results().end(place, name)).collect();
@@ -181,6 +182,9 @@ impl Run<'_> {
 
     /// The wanted models that reach a place, the quickest first.
     fn models_of(&self, place: usize) -> Vec<(Duration, String)> {
+        if !self.tree.places[place].1.can_be_noticed() {
+            return Vec::new();
+        }
         let results = self.results();
         let models = results.models.iter();
         let models = models

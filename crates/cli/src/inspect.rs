@@ -94,13 +94,13 @@ fn ring_json(ring: RingState, unit: &str) -> Value {
         "queued_messages": ring.queued_messages,
         "producer_sleeps": ring.producer_sleeps,
         "consumer_sleeps": ring.consumer_sleeps,
-        "counts": counts_json(&ring.counts),
+        "counts": counts_json(&counted(&ring.counts)),
     })
 }
 
-fn shared_json(shared: &SharedState) -> Value {
+fn shared_json(shared: &SharedState, kind: Option<ObjectKind>) -> Value {
     let ends = shared.ends.iter().map(|end| json!({ "role": end.role, "state": role(end.state) }));
-    let counts = shared.counts.map(|counts| counts_json(&counts));
+    let counts = shared.counts.map(|counts| counts_json(&counted_of(&counts, kind)));
     let facts = shared.facts.iter().map(|(name, fact)| ((*name).to_owned(), json!(fact)));
     json!({
         "ends": ends.collect::<Vec<Value>>(),
@@ -110,18 +110,27 @@ fn shared_json(shared: &SharedState) -> Value {
     })
 }
 
-fn counts_json(counts: &Counts) -> Value {
-    Value::Object(counted(counts).into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect())
+fn counts_json(counted: &[(&'static str, u64)]) -> Value {
+    Value::Object(counted.iter().map(|&(name, count)| (name.to_owned(), json!(count))).collect())
 }
 
-/// What a channel counted, with names, in a line; nothing where there is nothing to say.
-fn counts_words(counts: &Counts, all: bool) -> String {
-    let some = counted(counts).into_iter().filter(|(name, count)| {
-        // Of a ring, the first three stand elsewhere in its lines.
-        let told = matches!(*name, "messages" | "bytes" | "received");
-        if all { *count != 0 || *name == "messages" } else { *count != 0 && !told }
-    });
+/// Figures with names, in a line: those that are not 0, and how many messages there were, if they are counted.
+fn counts_words(counted: &[(&'static str, u64)]) -> String {
+    let some = counted.iter().filter(|&&(name, count)| count != 0 || name == "messages");
     some.map(|(name, count)| format!("{} {count}", name.replace('_', " "))).collect::<Vec<_>>().join(", ")
+}
+
+/// What an object of that kind counted, with names.
+fn counted_of(counts: &Counts, kind: Option<ObjectKind>) -> Vec<(&'static str, u64)> {
+    match kind {
+        // Nothing is sent: parts are lent.
+        Some(ObjectKind::Array) => vec![
+            ("leases_refused", counts.full),
+            ("leases_waited_for", counts.waits),
+            ("left_suspect", counts.aborted),
+        ],
+        _ => counted(counts).into(),
+    }
 }
 
 /// What a channel counted, with names.
@@ -141,11 +150,12 @@ fn counted(counts: &Counts) -> [(&'static str, u64); 10] {
 }
 
 /// A part a line: figures that are not 0, facts, who is there.
-fn shared_words(shared: &SharedState) -> String {
+fn shared_words(shared: &SharedState, kind: Option<ObjectKind>) -> String {
     let mut parts = Vec::new();
     if let Some(counts) = &shared.counts {
         let queued = shared.queued.map(|queued| format!(", queued {queued}")).unwrap_or_default();
-        parts.push(counts_words(counts, true) + &queued);
+        let words = counts_words(&counted_of(counts, kind)) + &queued;
+        parts.extend(Some(words).filter(|words| !words.is_empty()));
     }
     parts.extend(shared.facts.iter().map(|(name, fact)| format!("{name}: {fact}")));
     let ends = shared.ends.iter().map(|end| format!("{} {}", end.role, role(end.state)));
@@ -175,7 +185,7 @@ fn state_json(state: ObjectState, object: &ObjectInfo, participants: &[Participa
             json!({ "set": event.set, "waiters": event.waiters, "auto_reset": event.auto_reset })
         }
         ObjectState::Ring(ring) => ring_json(ring, unit(object)),
-        ObjectState::Shared(shared) => shared_json(&shared),
+        ObjectState::Shared(shared) => shared_json(&shared, object.kind),
         _ => Value::Null,
     }
 }
@@ -279,7 +289,8 @@ fn describe(state: ObjectState, object: &ObjectInfo, participants: &[Participant
                     format!("{} {unit} released, changing too fast to count the queued ones", ring.released)
                 }
             };
-            let more = match counts_words(&ring.counts, false) {
+            // The first three stand elsewhere in its lines.
+            let more = match counts_words(&counted(&ring.counts)[3..]) {
                 words if words.is_empty() => words,
                 words => format!("; {words}"),
             };
@@ -292,7 +303,7 @@ fn describe(state: ObjectState, object: &ObjectInfo, participants: &[Participant
                 asleep(ring.consumer_sleeps),
             )
         }
-        ObjectState::Shared(shared) => shared_words(&shared),
+        ObjectState::Shared(shared) => shared_words(&shared, object.kind),
         _ => "of a kind that this version does not know, or damaged".to_owned(),
     }
 }

@@ -7,11 +7,14 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod bench_peer;
+mod gc;
 mod inspect;
 mod ls;
+mod rm;
 mod show;
+mod standing;
 
-/// Shared memory for processes: measure it, look at it.
+/// Shared memory for processes: measure it, look at it, clean up after it.
 #[derive(Parser)]
 #[command(name = "allmende", version, arg_required_else_help = true)]
 struct Arguments {
@@ -27,6 +30,10 @@ enum Command {
     Ls(ls::Arguments),
     /// Show participants, objects, locks and counters of one region.
     Inspect(inspect::Arguments),
+    /// Take the name of a region away that nobody uses any more.
+    Rm(rm::Arguments),
+    /// Say which regions no living process uses, or remove them.
+    Gc(gc::Arguments),
     /// The other process of a measurement; started by `bench` itself.
     #[command(name = allmende_lab::peer::COMMAND, hide = true)]
     BenchPeer(bench_peer::Arguments),
@@ -51,6 +58,8 @@ fn run() -> show::Result<()> {
         Command::Bench(arguments) => bench::run(*arguments),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Rm(arguments) => rm::run(&arguments),
+        Command::Gc(arguments) => gc::run(&arguments),
         Command::BenchPeer(arguments) => bench_peer::run(&arguments),
     }
 }

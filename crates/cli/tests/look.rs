@@ -142,3 +142,21 @@ fn a_reader_that_has_gone_is_no_error() {
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
     }
 }
+
+#[test]
+fn of_an_array_it_is_shown_what_is_lent() {
+    let label = format!("look-array-{}", std::process::id());
+    let region = Region::create().memfd(&label).unwrap();
+    let array = allmende::Array::<f32>::create(&region, "field", &[3, 4]).unwrap();
+    let shown = || String::from_utf8(allmende(&["inspect", &label]).stdout).unwrap();
+    let text = shown();
+    assert!(text.contains("shape: 3 x 4") && text.contains("leases: 0 of 64"), "{text}");
+    assert!(!text.contains("messages") && !text.contains("refused"), "{text}");
+    let _lent = array.lend(0..2).unwrap();
+    array.share(1..3).unwrap_err();
+    let text = shown();
+    assert!(text.contains("leases: 1 of 64") && text.contains("leases refused 1\n"), "{text}");
+    let shown = json(&["inspect", &label, "--format", "json"]);
+    let counts = &object(&shown, "field")["state"]["counts"];
+    assert_eq!(*counts, json!({ "leases_refused": 1, "leases_waited_for": 0, "left_suspect": 0 }));
+}

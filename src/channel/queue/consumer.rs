@@ -199,12 +199,13 @@ impl<T: Payload> Consumer<T> {
             return Ok(Run { first, count: 1 });
         }
         let skipped = || self.end.notify_others();
+        let rivals = self.end.rivals();
         if most == 1 {
-            let first = mpmc::take(&self.end.slots, self.end.me, skipped)?;
+            let first = mpmc::take(&self.end.slots, self.end.me, rivals, skipped)?;
             self.end.slots.take_second_line(first.position);
             return Ok(Run { first, count: 1 });
         }
-        let (position, count) = mpmc::take_run(&self.end.slots, self.end.me, most, skipped)?;
+        let (position, count) = mpmc::take_run(&self.end.slots, self.end.me, most, rivals, skipped)?;
         Ok(Run { first: Taken { position, attempt: 0 }, count })
     }
 
@@ -330,8 +331,8 @@ impl<T: Payload> Consumer<T> {
 
     #[inline(always)]
     fn read(&self, taken: Taken) -> T {
-        // SAFETY: TAKEN with our name, by compare-and-swap (Acquire) from COMMITTED or RETRY: the message is
-        // there, and nobody writes to the slot before it is released; every bit pattern is a `T`.
+        // SAFETY: TAKEN with our name, by compare-and-swap (Acquire) from COMMITTED or RETRY, or from COMMITTED
+        // (Acquire) as there was nobody else who takes: the message is there, and nobody writes to the slot before it is released; every bit pattern is a `T`.
         unsafe { self.end.slots.message(taken.position).read() }
     }
 

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::slots::Slots;
-use crate::atomic::{AtomicU32, Ordering};
+use crate::atomic::{AtomicU32, Ordering, fence};
 use crate::layout::counters::Counter;
 use crate::layout::queue::{
     CLOSED, CONSUMERS_EVENT, COUNTERS, PRODUCERS, PRODUCERS_EVENT, RETRIES, closed, consumers_offset,
@@ -17,6 +17,7 @@ use crate::region::{AccessError, Inner, Liveness, Memory, Object};
 use crate::ring::counters::Counters;
 use crate::ring::error::RoleError;
 use crate::ring::members::Members;
+use crate::ring::mpmc::Rivals;
 use crate::ring::role_words::Peer;
 use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::platform::{Platform, light_barrier};
@@ -118,6 +119,8 @@ pub(super) struct End<T> {
     /// As slots name this participant.
     pub(super) me: u64,
     pub(super) wait: Wait,
+    /// Whether there is room for one member only on this side.
+    single: bool,
     fenced: bool,
     // Found once: the hot paths use them at every message.
     guard: ForkGuard,
@@ -180,6 +183,7 @@ impl<T: Payload> End<T> {
             slots,
             me: u64::from(me.slot()) + 1,
             wait: Wait::default(),
+            single: most == 1,
             fenced: inner.fenced(),
             guard: inner.fork_guard(),
             own_event,
@@ -209,6 +213,20 @@ impl<T> End<T> {
 
     pub(super) fn counters(&self) -> Counters<'_> {
         self.inner().memory.counters(self.object().offset + COUNTERS)
+    }
+
+    /// Whether others may claim (or take) while this handle does: unless there is room for one member only, and
+    /// this is its only handle. Another one can only be cloned from it, and by the thread that holds it, since
+    /// handles are not `Sync`: so it stays so until the caller is done.
+    #[inline]
+    pub(super) fn rivals(&self) -> Rivals {
+        if !self.single || Arc::strong_count(&self.place) > 1 {
+            return Rivals::Some;
+        }
+        // Acquire: pairs with the Release by which the last clone gave its share of the place up (or, by
+        // `Members::leave` and a sweep, a member before this one its place): what it did is seen.
+        fence(Ordering::Acquire);
+        Rivals::None
     }
 
     /// Counts a look that was in vain, with the own side's end at `position`; whether it is the first in a

@@ -241,10 +241,11 @@ impl<T: Payload> Producer<T> {
 
     #[inline(always)]
     fn claim_slots(&self, most: u64) -> Result<(u64, u64), NoSpace> {
+        let rivals = self.end.rivals();
         let claimed = if most == 1 {
-            mpmc::claim(&self.end.slots, self.end.me).map(|position| (position, 1))
+            mpmc::claim(&self.end.slots, self.end.me, rivals).map(|position| (position, 1))
         } else {
-            mpmc::claim_run(&self.end.slots, self.end.me, most)
+            mpmc::claim_run(&self.end.slots, self.end.me, most, rivals)
         };
         match claimed {
             Ok((first, count)) => self.claimed(first, count),
@@ -337,7 +338,7 @@ impl<T: Payload> Producer<T> {
 
     #[inline(always)]
     fn write(&self, position: u64, value: T) {
-        // SAFETY: CLAIMED with our name, by compare-and-swap: nobody else reads or writes the slot before it is
+        // SAFETY: CLAIMED with our name, by compare-and-swap, or since there was nobody else who claims: nobody else reads or writes the slot before it is
         // committed; in bounds and aligned (see `message`).
         unsafe { self.end.slots.message(position).write(value) };
     }

@@ -6,8 +6,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::body::{Body, Bytes, longest};
-use super::client::{Client, NotAnswered, Reply, Request};
-use super::error::{CallError, SendError, TooLarge, TrySendError};
+use super::client::{Client, Reply, Request};
+use super::error::{CallError, SendError, TooLarge};
 use super::server::{Call, Response};
 use super::stream::{PartClaim, ResponseStream};
 use crate::payload::Payload;
@@ -43,7 +43,7 @@ impl<R: Body> Client<Bytes, R> {
     pub fn call_timeout(&self, request: &[u8], time: Duration) -> Result<Reply<'_, Bytes, R>, CallError> {
         let mut place = self.request(request.len())?.deadline_in(time);
         place.copy_from_slice(request);
-        in_time(place.send().wait_timeout(time))
+        Ok(place.send().wait_timeout(time)?)
     }
 
     /// A request of `length` bytes to be written in place, then [sent](Request::send). What it holds before are bytes of
@@ -83,17 +83,8 @@ impl<Q: Payload> Client<Q, Bytes> {
     pub fn call_timeout(&self, request: &Q, time: Duration) -> Result<Reply<'_, Q, Bytes>, CallError> {
         let mut place = self.request()?.deadline_in(time);
         place.write(request);
-        in_time(place.send().wait_timeout(time))
+        Ok(place.send().wait_timeout(time)?)
     }
-}
-
-fn in_time<'a, Q: Body, R: Body>(
-    answer: Result<Reply<'a, Q, R>, NotAnswered<'a, Q, R>>,
-) -> Result<Reply<'a, Q, R>, CallError> {
-    answer.map_err(|why| match why {
-        NotAnswered::Yet(_) => CallError::TimedOut,
-        NotAnswered::Never(error) => error,
-    })
 }
 
 impl<R: Body> Request<'_, Bytes, R> {
@@ -132,7 +123,7 @@ impl<'a, Q: Body> Call<'a, Q, Bytes> {
     /// Bytes of the longest response, or part of one.
     #[inline]
     pub fn longest_response(&self) -> usize {
-        most(self.server.end.lanes.response_size())
+        most(self.end.lanes.response_size())
     }
 }
 
@@ -170,11 +161,11 @@ impl<'a, Q: Body> ResponseStream<'a, Q, Bytes> {
     /// The same, if there is a place.
     ///
     /// # Errors
-    /// See [`TrySendError`].
-    pub fn try_claim(&mut self, length: usize) -> Result<PartClaim<'_, 'a, Q, Bytes>, TrySendError<()>> {
+    /// See [`SendError`].
+    pub fn try_claim(&mut self, length: usize) -> Result<PartClaim<'_, 'a, Q, Bytes>, SendError<()>> {
         match check(length, self.call().longest_response()) {
             Ok(()) => self.claim_now(length),
-            Err((length, max)) => Err(TrySendError::TooLarge { length, max, value: () }),
+            Err((length, max)) => Err(SendError::TooLarge { length, max, value: () }),
         }
     }
 
@@ -201,8 +192,8 @@ impl<'a, Q: Body> ResponseStream<'a, Q, Bytes> {
     /// The same, if there is a place.
     ///
     /// # Errors
-    /// See [`TrySendError`].
-    pub fn try_send(&mut self, bytes: &[u8]) -> Result<(), TrySendError<()>> {
+    /// See [`SendError`].
+    pub fn try_send(&mut self, bytes: &[u8]) -> Result<(), SendError<()>> {
         copy(self.try_claim(bytes.len())?, bytes);
         Ok(())
     }

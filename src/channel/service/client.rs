@@ -5,8 +5,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use super::End;
 use super::body::Body;
+use super::end::End;
 use super::error::CallError;
 use super::lanes::Place;
 use super::replies::Replies;
@@ -20,6 +20,7 @@ use crate::ring::role_words::Peer;
 use crate::ring::waiting::{first_looks, over};
 use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::wait::Wait;
+use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// An asking end of a [`Service`](super::Service). A thread that asks has one of its own.
 pub struct Client<Q: Body, R: Body> {
@@ -55,7 +56,8 @@ impl<Q: Body, R: Body> Client<Q, R> {
         let (busy, depth) = (self.busy.get(), self.end.lanes.geometry.depth);
         for slot in (0..depth).filter(|slot| busy & 1 << slot == 0) {
             let place = Place { lane: self.lane, slot };
-            if let Some(word) = self.end.lanes.call(place).available() {
+            let lanes = &self.end.lanes;
+            if let Some(word) = lanes.call(place).available(lanes.tallies(place)) {
                 self.busy.set(busy | 1 << slot);
                 return Ok(Request { held: Held { client: self, place }, length, word, deadline: 0 });
             }
@@ -67,6 +69,27 @@ impl<Q: Body, R: Body> Client<Q, R> {
     /// How many calls this client can have under way.
     pub fn depth(&self) -> u32 {
         self.end.lanes.geometry.depth
+    }
+}
+
+impl<Q: Body, R: Body> Sealed for Client<Q, R> {}
+
+/// Ready when a call can be made: when not all are under way.
+impl<Q: Body, R: Body> Waitable for Client<Q, R> {
+    fn is_ready(&self) -> bool {
+        let busy = self.busy.get();
+        let is_free = |slot: u32| {
+            busy & 1 << slot == 0 && !self.end.lanes.call(Place { lane: self.lane, slot }).is_in_hand()
+        };
+        self.end.forked() || (0..self.end.lanes.geometry.depth).any(is_free)
+    }
+
+    fn examine(&self) {
+        self.end.examine();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        Bed { inner: &self.end.inner, event: self.end.lanes.lane_event(self.lane) }
     }
 }
 
@@ -95,7 +118,6 @@ impl<Q: Body, R: Body> Held<'_, Q, R> {
             return None;
         }
         let was = self.call().withdraw_open(ticket)?;
-        self.client.end.counters().count(Counter::Aborted);
         Some(if was == State::Retry { CallError::ServerDied } else { CallError::NoServer })
     }
 
@@ -143,7 +165,11 @@ impl<Q: Body, R: Body> Held<'_, Q, R> {
                 outcome => outcome,
             };
             let found = event.wait_until(&*end.inner, wait, deadline, condition, after_slice);
-            let found = found.or_else(&mut *look).or_else(no_server);
+            let found = found.or_else(|| {
+                // However short its patience: what a dead server had is not waited for.
+                end.examine();
+                look().or_else(no_server)
+            });
             if found.is_some() || over(deadline) {
                 return found;
             }
@@ -227,12 +253,54 @@ pub struct Pending<'a, Q: Body, R: Body> {
     deadline: u64,
 }
 
+/// A call that is under way, apart from its client: for who holds it while others use the client.
+#[cfg(feature = "tokio")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Detached {
+    place: Place,
+    ticket: Word,
+    deadline: u64,
+}
+
+#[cfg(feature = "tokio")]
+impl<Q: Body, R: Body> Pending<'_, Q, R> {
+    /// Takes the call off its client, to which it must be [attached](Client::attach) again, once.
+    pub(crate) fn detach(mut self) -> Detached {
+        let held = std::mem::ManuallyDrop::new(self.held.take().expect("only what is over is taken"));
+        Detached { place: held.place, ticket: self.ticket, deadline: self.deadline }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<Q: Body, R: Body> Client<Q, R> {
+    /// Undoes [`Pending::detach`].
+    pub(crate) fn attach(&self, call: Detached) -> Pending<'_, Q, R> {
+        let Detached { place, ticket, deadline } = call;
+        Pending { held: Some(Held { client: self, place }), ticket, deadline }
+    }
+
+    /// Whether it has an answer, or will have none.
+    pub(crate) fn is_over(&self, call: Detached) -> bool {
+        std::mem::ManuallyDrop::new(self.attach(call)).is_ready()
+    }
+}
+
 /// Why a call has no answer now.
 pub enum NotAnswered<'a, Q: Body, R: Body> {
     /// Not yet: here it is back.
     Yet(Pending<'a, Q, R>),
     /// It will have none.
     Never(CallError),
+}
+
+/// For who does not wait any longer.
+impl<Q: Body, R: Body> From<NotAnswered<'_, Q, R>> for CallError {
+    fn from(why: NotAnswered<'_, Q, R>) -> Self {
+        match why {
+            NotAnswered::Yet(_) => Self::TimedOut,
+            NotAnswered::Never(error) => error,
+        }
+    }
 }
 
 impl<Q: Body, R: Body> fmt::Debug for NotAnswered<'_, Q, R> {
@@ -350,6 +418,14 @@ impl<'a, Q: Body, R: Body> Pending<'a, Q, R> {
         self.deadline != 0 && monotonic_ns() >= self.deadline
     }
 
+    /// Whether it is to be waited for no more, though there is no answer.
+    pub(super) fn will_not_be_answered(&self) -> bool {
+        let held = self.held();
+        let end = &held.client.end;
+        let is_open = || held.call().progress(self.ticket) == Progress::Open;
+        end.forked() || self.is_late() || (end.peers() != Peer::Expected && is_open())
+    }
+
     fn give_up(&mut self) -> bool {
         let Some(held) = self.held.take() else { return false };
         if held.client.end.forked() {
@@ -359,14 +435,29 @@ impl<'a, Q: Body, R: Body> Pending<'a, Q, R> {
             return false;
         }
         let withdrawn = held.call().cancel(self.ticket);
-        let end = &held.client.end;
-        if withdrawn {
-            end.counters().count(Counter::Aborted);
-        } else {
+        if !withdrawn {
+            let end = &held.client.end;
             // Its server may wait for room for a part.
             EventCount(end.lanes.lane_event(held.place.lane)).notify(&*end.inner);
         }
         withdrawn
+    }
+}
+
+impl<Q: Body, R: Body> Sealed for Pending<'_, Q, R> {}
+
+/// Ready when there is an answer, or will be none. When its time is over, it is ready, but nobody is woken for that.
+impl<Q: Body, R: Body> Waitable for Pending<'_, Q, R> {
+    fn is_ready(&self) -> bool {
+        self.outcome().is_some() || self.will_not_be_answered()
+    }
+
+    fn examine(&self) {
+        self.held().client.examine();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        self.held().client.bed()
     }
 }
 

@@ -105,38 +105,14 @@ pub struct TooLarge<T> {
     pub call: T,
 }
 
-/// Why a part of an answer was not sent, having waited. The value comes back.
+/// Why a part of an answer was not sent. The value comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SendError<T> {
-    /// The client made no room in time, or the time of the call was over.
-    #[error("the client made no room in time for another part")]
-    TimedOut(T),
-    /// The client has given the call up, has left, or died: nobody waits for the answer.
-    #[error("the client has given the call up, or is gone")]
-    Cancelled(T),
-    /// The part is longer than there is room for.
-    #[error("a part of {length} bytes: the longest has {max} (`ServiceOptions::longest_response`)")]
-    TooLarge {
-        /// Bytes of the part.
-        length: usize,
-        /// Bytes of the longest one.
-        max: usize,
-        /// What was to be sent.
-        value: T,
-    },
-    /// Forked or corrupt.
-    #[error("{0}")]
-    Access(AccessError, T),
-}
-
-/// Why a part of an answer was not sent at once. The value comes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum TrySendError<T> {
-    /// As many parts are under way as can be.
-    #[error("as many parts are under way as can be")]
-    Full(T),
+    /// As many parts are under way as can be: the client made no room at once (where nothing is waited for), in time, or
+    /// before the time of the call was over.
+    #[error("as many parts are under way as can be, and the client made no room in time")]
+    NoRoom(T),
     /// The client has given the call up, has left, or died: nobody waits for the answer.
     #[error("the client has given the call up, or is gone")]
     Cancelled(T),
@@ -157,24 +133,12 @@ pub enum TrySendError<T> {
 
 impl SendError<()> {
     /// The same with a value.
-    pub(super) fn with<T>(self, value: T) -> SendError<T> {
+    pub(crate) fn with<T>(self, value: T) -> SendError<T> {
         match self {
-            Self::TimedOut(()) => SendError::TimedOut(value),
+            Self::NoRoom(()) => SendError::NoRoom(value),
             Self::Cancelled(()) => SendError::Cancelled(value),
             Self::TooLarge { length, max, value: () } => SendError::TooLarge { length, max, value },
             Self::Access(error, ()) => SendError::Access(error, value),
-        }
-    }
-}
-
-impl TrySendError<()> {
-    /// The same with a value.
-    pub(super) fn with<T>(self, value: T) -> TrySendError<T> {
-        match self {
-            Self::Full(()) => TrySendError::Full(value),
-            Self::Cancelled(()) => TrySendError::Cancelled(value),
-            Self::TooLarge { length, max, value: () } => TrySendError::TooLarge { length, max, value },
-            Self::Access(error, ()) => TrySendError::Access(error, value),
         }
     }
 }
@@ -183,19 +147,7 @@ impl<T> SendError<T> {
     /// The value that was not sent.
     pub fn into_inner(self) -> T {
         match self {
-            Self::TimedOut(value)
-            | Self::Cancelled(value)
-            | Self::TooLarge { value, .. }
-            | Self::Access(_, value) => value,
-        }
-    }
-}
-
-impl<T> TrySendError<T> {
-    /// The value that was not sent.
-    pub fn into_inner(self) -> T {
-        match self {
-            Self::Full(value)
+            Self::NoRoom(value)
             | Self::Cancelled(value)
             | Self::TooLarge { value, .. }
             | Self::Access(_, value) => value,

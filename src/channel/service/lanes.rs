@@ -6,12 +6,13 @@ use std::ptr::NonNull;
 use super::body::Body;
 use crate::atomic::{AtomicU32, AtomicU64};
 use crate::layout::service::{
-    ACTIVE, CONSUMED, DEADLINE, Geometry, LANE_EVENT, MAX_ALIGN, RETRIES, SERVERS_EVENT, TICKET,
-    further_parts, request_half, request_offset, response_half, response_offset,
+    ACTIVE, DEADLINE, Geometry, LANE_EVENT, MAX_ALIGN, RETRIES, SERVERS_EVENT, TICKET, further_parts,
+    request_half, request_offset, response_half, response_offset, tally,
 };
 use crate::region::{Memory, Object};
 use crate::ring::cache;
 use crate::ring::calls::Call;
+use crate::ring::endings::Tallies;
 
 /// Bytes of a cache line.
 const LINE: u64 = 64;
@@ -172,8 +173,22 @@ impl<Q: Body, R: Body> Lanes<Q, R> {
     /// What the client of an answer in parts is done with.
     #[inline]
     pub(super) fn consumed(&self, place: Place) -> &AtomicU64 {
+        self.word(self.line(place))
+    }
+
+    /// Offset of the call's line in the head of its lane.
+    #[inline]
+    fn line(&self, place: Place) -> u64 {
         assert!(place.lane < self.geometry.clients && place.slot < self.geometry.depth);
-        self.word(self.geometry.lane(place.lane) + CONSUMED + 8 * u64::from(place.slot))
+        self.geometry.call_line(place.lane, place.slot)
+    }
+
+    /// How calls of this slot ended.
+    #[inline]
+    pub(super) fn tallies(&self, place: Place) -> Tallies<'_> {
+        let first = self.word(self.line(place) + tally::OFFSET);
+        // SAFETY: as in `word`, so many times: the line has them one behind the other.
+        Tallies(unsafe { std::slice::from_raw_parts(first, tally::WORDS) })
     }
 
     /// Asks for the second line of the request, if it has one: so that both lines travel at once.

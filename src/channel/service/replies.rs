@@ -12,6 +12,7 @@ use crate::region::AccessError;
 use crate::ring::calls::State;
 use crate::ring::parts::{Next, Receiving};
 use crate::sync::eventcount::EventCount;
+use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// The parts of an answer: see [`Pending::replies`]. Dropping it gives up what is still to come; the server is
 /// told at its next part.
@@ -77,6 +78,13 @@ impl<'a, Q: Body, R: Body> Replies<'a, Q, R> {
             None => held.wait_until(self.call.ticket, self.call.sooner(deadline), || look(held, window)),
             found => found,
         };
+        self.lend(found)
+    }
+
+    /// What was found, to whoever asked. `None`: nothing yet.
+    #[inline]
+    fn lend(&mut self, found: Found) -> Result<Option<Part<'_, Q, R>>, CallError> {
+        let held = self.call.held();
         match found {
             Some(Ok(Some(at))) => {
                 let lanes = &held.client.end.lanes;
@@ -92,10 +100,7 @@ impl<'a, Q: Body, R: Body> Replies<'a, Q, R> {
     }
 
     #[cold]
-    fn ended(
-        &mut self,
-        ended: Option<Result<Option<u64>, CallError>>,
-    ) -> Result<Option<Part<'_, Q, R>>, CallError> {
+    fn ended(&mut self, ended: Found) -> Result<Option<Part<'_, Q, R>>, CallError> {
         let over = ended.unwrap_or(Err(CallError::TimedOut)).map(|_| ());
         self.over = Some(over);
         over.map(|()| None)
@@ -103,11 +108,10 @@ impl<'a, Q: Body, R: Body> Replies<'a, Q, R> {
 }
 
 /// The place of the next part; `None` in it when there is none any more.
+type Found = Option<Result<Option<u64>, CallError>>;
+
 #[inline]
-fn look<Q: Body, R: Body>(
-    held: &Held<'_, Q, R>,
-    window: &mut Receiving,
-) -> Option<Result<Option<u64>, CallError>> {
+fn look<Q: Body, R: Body>(held: &Held<'_, Q, R>, window: &mut Receiving) -> Found {
     if held.client.end.forked() {
         return Some(Err(AccessError::Forked.into()));
     }
@@ -117,6 +121,24 @@ fn look<Q: Body, R: Body>(
         Next::Over(State::Answered) => Some(Ok(None)),
         Next::Over(state) => Some(Err(ended(state))),
         Next::Corrupt => Some(Err(AccessError::Corrupt.into())),
+    }
+}
+
+impl<Q: Body, R: Body> Sealed for Replies<'_, Q, R> {}
+
+/// Ready when there is a part, or an end.
+impl<Q: Body, R: Body> Waitable for Replies<'_, Q, R> {
+    fn is_ready(&self) -> bool {
+        let there = || self.window.is_ready(self.call.held().call());
+        self.over.is_some() || there() || self.call.will_not_be_answered()
+    }
+
+    fn examine(&self) {
+        self.call.examine();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        self.call.bed()
     }
 }
 

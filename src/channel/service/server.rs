@@ -6,14 +6,13 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use super::End;
 use super::body::Body;
+use super::end::End;
 use super::error::{ReceiveError, TryReceiveError};
 use super::lanes::Place;
 use super::stream::ResponseStream;
 use crate::atomic::{Ordering, spin_hint};
 use crate::layout::counters::Counter;
-use crate::layout::service::counter;
 use crate::os::clock::monotonic_ns;
 use crate::region::AccessError;
 use crate::ring::calls::{State, Taken};
@@ -185,19 +184,9 @@ impl<Q: Body, R: Body> Server<Q, R> {
     fn find_again(&self) -> Option<Call<'_, Q, R>> {
         self.places().find_map(|place| {
             let taken = self.end.lanes.call(place).take_again(self.end.me)?;
-            self.end.counters().count(Counter::Redelivered);
+            self.end.lanes.tallies(place).note_again(taken);
             self.have(place, taken)
         })
-    }
-
-    /// Ends a call in hand, and tells its client.
-    #[inline]
-    fn settle(&self, place: Place, taken: Taken, state: State, parts: u64) {
-        let end = &self.end;
-        if !end.forked() {
-            end.lanes.call(place).settle(taken, state, parts);
-            EventCount(end.lanes.lane_event(place.lane)).notify(&*end.inner);
-        }
     }
 
     /// A call that is this server's now; `None` if its time is over, or it makes no sense.
@@ -211,13 +200,11 @@ impl<Q: Body, R: Body> Server<Q, R> {
         let length = unsafe { Q::length(lanes.request(place), lanes.request_size()) };
         let Some(length) = length else {
             // Its client breaks the protocol: it has no answer.
-            self.end.count_own_unless_forked(counter::DROPPED);
-            self.settle(place, taken, State::Dropped, 0);
+            self.end.settle(place, taken, State::Dropped, 0);
             return None;
         };
-        let call = Call { server: self, place, taken, deadline, length };
+        let call = Call { end: &self.end, wait: self.wait, place, taken, deadline, length };
         if deadline != 0 && monotonic_ns() >= deadline {
-            self.end.counters().count(Counter::Lost);
             ManuallyDrop::new(call).settle(State::Free, 0);
             return None;
         }
@@ -260,7 +247,9 @@ impl<Q: Body, R: Body> Waitable for Server<Q, R> {
 /// client is told so ([`CallError::Dropped`](super::CallError::Dropped)). One that is leaked (`std::mem::forget`) stays in hand until
 /// this process detaches.
 pub struct Call<'a, Q: Body, R: Body> {
-    pub(super) server: &'a Server<Q, R>,
+    // Not the server itself: so whoever answers may do it in another thread.
+    pub(super) end: &'a End<Q, R>,
+    pub(super) wait: Wait,
     pub(super) place: Place,
     pub(super) taken: Taken,
     deadline: u64,
@@ -283,7 +272,6 @@ impl<'a, Q: Body, R: Body> Call<'a, Q, R> {
 
     /// Refuses the call: its client is told so.
     pub fn refuse(self) {
-        self.server.end.count_own_unless_forked(counter::REFUSED);
         ManuallyDrop::new(self).settle(State::Refused, 0);
     }
 
@@ -294,7 +282,7 @@ impl<'a, Q: Body, R: Body> Call<'a, Q, R> {
 
     /// Whether the client has given the call up, or is gone: nobody waits for the answer.
     pub fn cancelled(&self) -> bool {
-        self.server.end.lanes.call(self.place).cancelled(self.taken)
+        self.end.lanes.call(self.place).cancelled(self.taken)
     }
 
     /// When its time is over, in nanoseconds of `CLOCK_MONOTONIC`, if its client set a time.
@@ -310,7 +298,35 @@ impl<'a, Q: Body, R: Body> Call<'a, Q, R> {
     /// Ends the call, and tells its client.
     #[inline]
     pub(super) fn settle(&self, state: State, parts: u64) {
-        self.server.settle(self.place, self.taken, state, parts);
+        self.end.settle(self.place, self.taken, state, parts);
+    }
+}
+
+/// A call in hand, apart from its server.
+#[cfg(feature = "tokio")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Detached<L> {
+    place: Place,
+    taken: Taken,
+    deadline: u64,
+    length: L,
+}
+
+#[cfg(feature = "tokio")]
+impl<Q: Body, R: Body> Call<'_, Q, R> {
+    /// Takes the call off its server, to which it must be [attached](Server::attach) again.
+    pub(crate) fn detach(self) -> Detached<Q::Length> {
+        let call = ManuallyDrop::new(self);
+        Detached { place: call.place, taken: call.taken, deadline: call.deadline, length: call.length }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<Q: Body, R: Body> Server<Q, R> {
+    /// Undoes [`Call::detach`].
+    pub(crate) fn attach(&self, call: Detached<Q::Length>) -> Call<'_, Q, R> {
+        let Detached { place, taken, deadline, length } = call;
+        Call { end: &self.end, wait: self.wait, place, taken, deadline, length }
     }
 }
 
@@ -320,7 +336,7 @@ impl<Q: Body, R: Body> Deref for Call<'_, Q, R> {
     fn deref(&self) -> &Q::View {
         // SAFETY: the ticket (Acquire) said that the request is there; its client writes no other before
         // this server settles the call, which ends this. The length was checked.
-        unsafe { Q::view(self.server.end.lanes.request(self.place), self.length) }
+        unsafe { Q::view(self.end.lanes.request(self.place), self.length) }
     }
 }
 
@@ -335,7 +351,6 @@ impl<Q: Body, R: Body> fmt::Debug for Call<'_, Q, R> {
 
 impl<Q: Body, R: Body> Drop for Call<'_, Q, R> {
     fn drop(&mut self) {
-        self.server.end.count_own_unless_forked(counter::DROPPED);
         self.settle(State::Dropped, 0);
     }
 }
@@ -351,7 +366,7 @@ impl<'a, Q: Body, R: Body> Response<'a, Q, R> {
     #[inline]
     pub fn send(self) {
         let Self { call, length } = self;
-        let end = &call.server.end;
+        let end = call.end;
         if !end.forked() {
             // SAFETY: TAKEN gave this server the response until it settles the call; as in `deref`.
             unsafe { R::set_length(end.lanes.response(call.place), length) };
@@ -371,7 +386,7 @@ impl<Q: Body, R: Body> Deref for Response<'_, Q, R> {
     fn deref(&self) -> &R::View {
         // SAFETY: TAKEN (by compare-and-swap) gave this server the response until it settles the call, which
         // ends this. The length is no more than there is room for.
-        unsafe { R::view(self.call.server.end.lanes.response(self.call.place), self.length) }
+        unsafe { R::view(self.call.end.lanes.response(self.call.place), self.length) }
     }
 }
 
@@ -379,7 +394,7 @@ impl<Q: Body, R: Body> DerefMut for Response<'_, Q, R> {
     #[inline]
     fn deref_mut(&mut self) -> &mut R::View {
         // SAFETY: as in `deref`.
-        unsafe { R::view_mut(self.call.server.end.lanes.response(self.call.place), self.length) }
+        unsafe { R::view_mut(self.call.end.lanes.response(self.call.place), self.length) }
     }
 }
 

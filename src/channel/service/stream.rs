@@ -6,16 +6,16 @@ use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
 use super::body::Body;
-use super::error::{SendError, TrySendError};
+use super::error::SendError;
 use super::server::Call;
 use crate::atomic::spin_hint;
 use crate::layout::counters::Counter;
-use crate::layout::service::counter;
 use crate::region::AccessError;
 use crate::ring::calls::State;
 use crate::ring::parts::{NoPlace, Sending};
 use crate::ring::waiting::first_looks;
 use crate::sync::eventcount::{AfterSlice, EventCount};
+use crate::sync::waitable::{Bed, Waitable, private::Sealed};
 
 /// An answer in parts: see [`Call::stream`]. Dropped without [`finish`](Self::finish), the call is dropped: its client
 /// is told so after the parts that were sent.
@@ -26,7 +26,7 @@ pub struct ResponseStream<'a, Q: Body, R: Body> {
 
 impl<'a, Q: Body, R: Body> ResponseStream<'a, Q, R> {
     pub(super) fn new(call: Call<'a, Q, R>) -> Self {
-        let room = call.server.end.lanes.geometry.parts;
+        let room = call.end.lanes.geometry.parts;
         Self { window: Sending::new(call.taken, room.into()), call: ManuallyDrop::new(call) }
     }
 
@@ -61,25 +61,18 @@ impl<'a, Q: Body, R: Body> ResponseStream<'a, Q, R> {
     }
 
     /// The same, without waiting.
-    pub(super) fn claim_now(
-        &mut self,
-        length: R::Length,
-    ) -> Result<PartClaim<'_, 'a, Q, R>, TrySendError<()>> {
-        match self.look() {
-            Some(Ok(at)) => Ok(PartClaim { stream: self, at, length }),
-            None => {
-                self.call.server.end.counters().count(Counter::Full);
-                Err(TrySendError::Full(()))
-            }
-            Some(Err(SendError::Access(error, ()))) => Err(TrySendError::Access(error, ())),
-            Some(Err(_)) => Err(TrySendError::Cancelled(())),
+    pub(super) fn claim_now(&mut self, length: R::Length) -> Result<PartClaim<'_, 'a, Q, R>, SendError<()>> {
+        if let Some(found) = self.look() {
+            return Ok(PartClaim { at: found?, length, stream: self });
         }
+        self.call.end.counters().count(Counter::Full);
+        Err(SendError::NoRoom(()))
     }
 
     /// Where the next part goes; `None`: nowhere yet.
     #[inline]
     fn look(&mut self) -> Option<Result<u64, SendError<()>>> {
-        let end = &self.call.server.end;
+        let end = self.call.end;
         if end.forked() {
             return Some(Err(SendError::Access(AccessError::Forked, ())));
         }
@@ -95,30 +88,54 @@ impl<'a, Q: Body, R: Body> ResponseStream<'a, Q, R> {
 
     #[cold]
     fn wait(&mut self, deadline: Option<Instant>) -> Result<u64, SendError<()>> {
-        let server = self.call.server;
-        for _ in 0..first_looks(server.wait) {
+        let (end, wait) = (self.call.end, self.call.wait);
+        for _ in 0..first_looks(wait) {
             if let Some(found) = self.look() {
                 return found;
             }
             spin_hint();
         }
-        server.end.counters().count(Counter::SendsWaited);
+        end.counters().count(Counter::SendsWaited);
         let own = self.call.time_left().and_then(|left| Instant::now().checked_add(left));
         let deadline = [own, deadline].into_iter().flatten().min();
-        let event = EventCount(server.end.lanes.lane_event(self.call.place.lane));
+        let event = EventCount(end.lanes.lane_event(self.call.place.lane));
         let after_slice = || {
             // If the client is dead, its sweep has cancelled the call.
-            server.end.examine();
+            end.examine();
             AfterSlice::GoOn
         };
-        let found = event.wait_until(&*server.end.inner, server.wait, deadline, || self.look(), after_slice);
-        found.unwrap_or(Err(SendError::TimedOut(())))
+        let found = event.wait_until(&*end.inner, wait, deadline, || self.look(), after_slice);
+        let found = found.or_else(|| {
+            // However short its patience: a dead client is not waited for.
+            end.examine();
+            self.look()
+        });
+        found.unwrap_or(Err(SendError::NoRoom(())))
+    }
+}
+
+impl<Q: Body, R: Body> Sealed for ResponseStream<'_, Q, R> {}
+
+/// Ready when there is room for a part, or nobody waits for one any more.
+impl<Q: Body, R: Body> Waitable for ResponseStream<'_, Q, R> {
+    fn is_ready(&self) -> bool {
+        let end = self.call.end;
+        let has_room = || self.window.has_room(end.lanes.consumed(self.call.place));
+        end.forked() || self.call.cancelled() || has_room()
+    }
+
+    fn examine(&self) {
+        self.call.end.examine();
+    }
+
+    fn bed(&self) -> Bed<'_> {
+        let end = self.call.end;
+        Bed { inner: &end.inner, event: end.lanes.lane_event(self.call.place.lane) }
     }
 }
 
 impl<Q: Body, R: Body> Drop for ResponseStream<'_, Q, R> {
     fn drop(&mut self) {
-        self.call.server.end.count_own_unless_forked(counter::DROPPED);
         self.call.settle(State::Dropped, self.window.sent());
     }
 }
@@ -142,7 +159,7 @@ impl<Q: Body, R: Body> PartClaim<'_, '_, Q, R> {
     #[inline]
     pub fn send(self) {
         let Self { stream: ResponseStream { call, window }, at, length } = self;
-        let end = &call.server.end;
+        let end = call.end;
         if !end.forked() {
             // SAFETY: the place is this server's until `send`: as in `deref`.
             unsafe { R::set_length(end.lanes.part(call.place, at), length) };
@@ -160,7 +177,7 @@ impl<Q: Body, R: Body> Deref for PartClaim<'_, '_, Q, R> {
         // SAFETY: the call is in this server's hands, and `place` said that its client is done with what was in this
         // part's place (Acquire) or never had any: it looks there again when `send`, which ends this, has counted
         // it. The length is no more than there is room for.
-        unsafe { R::view(call.server.end.lanes.part(call.place, self.at), self.length) }
+        unsafe { R::view(call.end.lanes.part(call.place, self.at), self.length) }
     }
 }
 
@@ -169,7 +186,7 @@ impl<Q: Body, R: Body> DerefMut for PartClaim<'_, '_, Q, R> {
     fn deref_mut(&mut self) -> &mut R::View {
         let call = &self.stream.call;
         // SAFETY: as in `deref`; the stream is borrowed exclusively.
-        unsafe { R::view_mut(call.server.end.lanes.part(call.place, self.at), self.length) }
+        unsafe { R::view_mut(call.end.lanes.part(call.place, self.at), self.length) }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::body::Body;
-use super::client::{Client, NotAnswered, Request};
-use super::error::{CallError, SendError, TrySendError};
+use super::client::{Client, Request};
+use super::error::{CallError, SendError};
 use super::server::{Call, Response};
 use super::stream::{PartClaim, ResponseStream};
 use crate::payload::Payload;
@@ -28,11 +28,7 @@ impl<Q: Payload, R: Payload> Client<Q, R> {
     pub fn call_timeout(&self, request: &Q, time: Duration) -> Result<R, CallError> {
         let mut place = self.request()?.deadline_in(time);
         place.write(request);
-        match place.send().wait_timeout(time) {
-            Ok(reply) => Ok(*reply),
-            Err(NotAnswered::Yet(_)) => Err(CallError::TimedOut),
-            Err(NotAnswered::Never(error)) => Err(error),
-        }
+        Ok(*place.send().wait_timeout(time)?)
     }
 }
 
@@ -94,8 +90,8 @@ impl<'a, Q: Body, R: Payload> ResponseStream<'a, Q, R> {
     /// The same, if there is a place.
     ///
     /// # Errors
-    /// See [`TrySendError`].
-    pub fn try_claim(&mut self) -> Result<PartClaim<'_, 'a, Q, R>, TrySendError<()>> {
+    /// See [`SendError`].
+    pub fn try_claim(&mut self) -> Result<PartClaim<'_, 'a, Q, R>, SendError<()>> {
         self.claim_now(())
     }
 
@@ -120,8 +116,8 @@ impl<'a, Q: Body, R: Payload> ResponseStream<'a, Q, R> {
     /// The same, if there is a place.
     ///
     /// # Errors
-    /// See [`TrySendError`]; it gives the value back.
-    pub fn try_send(&mut self, value: R) -> Result<(), TrySendError<R>> {
+    /// See [`SendError`]; it gives the value back.
+    pub fn try_send(&mut self, value: R) -> Result<(), SendError<R>> {
         match self.claim_now(()) {
             Ok(mut claim) => {
                 *claim = value;

@@ -198,20 +198,21 @@ fn loom_broadcast_successor_of_a_dead_producer() {
 fn loom_broadcast_readers_come_to_a_successor() {
     check_kills(2, |steps| {
         let (kernel, heap) = (Kernel::new(), Heap::new(1));
-        let producers = {
-            let (processes, heap) = ([1, 2].map(|slot| kernel.process(slot)), heap.clone());
+        // The producers are in the thread that runs first: so each of their stores is one that readers may find.
+        let readers = {
+            let heap = heap.clone();
             thread::spawn(move || {
-                let [victim, successor] = &processes;
-                let killed = victim.killed_after(steps, || heap.produce(victim, 1), || ()).is_none();
-                heap.produce(successor, 2);
-                killed
+                for _ in 0..2 {
+                    let mut reading = Reading::begin(&*heap, Start::Newest).expect("no contradiction");
+                    let _ = look(&heap, &mut reading);
+                }
             })
         };
-        for _ in 0..2 {
-            let mut reading = Reading::begin(&*heap, Start::Newest).expect("no contradiction");
-            let _ = look(&heap, &mut reading);
-        }
-        producers.join().expect("no panic")
+        let [victim, successor] = [1, 2].map(|slot| kernel.process(slot));
+        let killed = victim.killed_after(steps, || heap.produce(&victim, 1), || ()).is_none();
+        heap.produce(&successor, 2);
+        readers.join().expect("no panic");
+        killed
     });
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use loom::thread;
 
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::layout::service::tally;
 use crate::layout::service::word::FIRST;
 use crate::ring::calls::{Call, Progress, State, Taken, Word};
+use crate::ring::endings::{Census, Ending, Tallies};
 use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::model::kernel::{Kernel, Process};
 use crate::sync::model::{Plain, check, check_kills};
@@ -16,6 +18,7 @@ use crate::sync::wait::Wait;
 pub(super) struct Slot {
     pub(super) ticket: AtomicU64,
     pub(super) word: AtomicU64,
+    tallies: [AtomicU64; tally::WORDS],
     pub(super) request: Plain,
     pub(super) response: Plain,
 }
@@ -25,6 +28,7 @@ impl Slot {
         Arc::new(Self {
             ticket: AtomicU64::new(0),
             word: AtomicU64::new(FIRST),
+            tallies: std::array::from_fn(|_| AtomicU64::new(0)),
             request: Plain::new(0),
             response: Plain::new(0),
         })
@@ -34,13 +38,32 @@ impl Slot {
         Call { ticket: &self.ticket, word: &self.word }
     }
 
+    fn tallies(&self) -> Tallies<'_> {
+        Tallies(&self.tallies)
+    }
+
+    /// The word at which a request can be posted, how the last one ended being noted.
+    pub(super) fn available(&self) -> Option<Word> {
+        self.call().available(self.tallies())
+    }
+
+    pub(super) fn census(&self) -> Census {
+        let mut census = Census::default();
+        census.add(self.call(), self.tallies());
+        census
+    }
+
     /// Looks once for a call, new or given back.
     pub(super) fn take(&self, server: u64) -> Option<Taken> {
         let ticket = self.call().ticket();
         if ticket.0 == 0 {
             return None;
         }
-        self.call().take(ticket, server).or_else(|| self.call().take_again(server))
+        self.call().take(ticket, server).or_else(|| {
+            let taken = self.call().take_again(server)?;
+            self.tallies().note_again(taken);
+            Some(taken)
+        })
     }
 
     fn answer(&self, taken: Taken) {
@@ -62,7 +85,7 @@ impl Slot {
     /// One call from beginning to end.
     fn ask(&self, number: u64) -> State {
         let word = loop {
-            match self.call().available() {
+            match self.available() {
                 Some(word) => break word,
                 None => thread::yield_now(),
             }
@@ -105,7 +128,7 @@ fn loom_calls_follow_each_other() {
 fn loom_calls_are_had_by_one_server() {
     check(2, || {
         let slot = Slot::new();
-        let word = slot.call().available().expect("new");
+        let word = slot.available().expect("new");
         slot.request.write(1);
         slot.call().post(word);
         let servers = [5, 6].map(|server| {
@@ -142,7 +165,7 @@ fn loom_calls_cancelled_then_called_again() {
                 }
             })
         };
-        let word = slot.call().available().expect("new");
+        let word = slot.available().expect("new");
         slot.request.write(1);
         slot.call().post(word);
         slot.call().cancel(word);
@@ -168,7 +191,7 @@ impl World {
     }
 
     pub(super) fn post(&self, process: &Process, number: u64) -> Word {
-        let word = self.slot.call().available().expect("nobody has it");
+        let word = self.slot.available().expect("nobody has it");
         self.slot.request.write(number);
         self.slot.call().post(word);
         EventCount(&self.servers_event).notify(process);
@@ -182,11 +205,31 @@ impl World {
 
     /// Calls first; then everybody is told, whether or not there was one: as the sweep of a service has it.
     pub(super) fn sweep_server(&self, process: &Process, dead: u64) {
-        let _ = self.slot.call().sweep_server(dead, self.attempts);
+        self.slot.call().sweep_server(self.slot.tallies(), dead, self.attempts);
         for event in [&self.servers_event, &self.lane_event] {
             event.fetch_add(2, Ordering::Release);
             process.wake(event, u32::MAX);
         }
+    }
+
+    /// The slot is as good as new once it is available: one more call is answered, by whoever is quicker; `meanwhile`, what
+    /// others do comes to an end.
+    pub(super) fn call_once_more(&self, process: &Process, meanwhile: impl FnOnce()) {
+        let word = EventCount(&self.lane_event)
+            .wait_until(process, Wait::Park, None, || self.slot.available(), || self.sweep(process))
+            .expect("there is no other way out");
+        self.slot.request.write(50);
+        self.slot.call().post(word);
+        let serve = || {
+            if let Some(taken) = self.slot.take(9) {
+                self.answer(process, taken);
+            }
+        };
+        serve();
+        meanwhile();
+        serve();
+        assert_eq!(self.wait(process, word), State::Answered);
+        assert_eq!(self.slot.response.read(), 150);
     }
 
     fn sweep(&self, process: &Process) -> AfterSlice {
@@ -286,10 +329,7 @@ fn loom_calls_of_a_dead_server_fail() {
             State::Answered => assert_eq!(world.slot.response.read(), 101),
             other => assert!(killed && matches!(other, State::Free | State::Failed), "{other:?}"),
         }
-        let ticket = world.post(&me, 2);
-        world.serve_until(&kernel.process(2), || false);
-        assert_eq!(world.wait(&me, ticket), State::Answered);
-        assert_eq!(world.slot.response.read(), 102);
+        world.call_once_more(&me, || ());
         killed
     });
 }
@@ -309,23 +349,12 @@ fn loom_calls_cancelled_while_the_server_dies() {
             })
         };
         world.slot.call().cancel(ticket);
-        let word = EventCount(&world.lane_event)
-            .wait_until(&me, Wait::Park, None, || world.slot.call().available(), || world.sweep(&me))
-            .expect("there is no other way out");
-        world.slot.request.write(2);
-        world.slot.call().post(word);
-        let taken = world.slot.take(3);
-        let killed = victim.join().expect("no panic");
-        // The first server may have looked so late that it had this one: then it has answered it, or died with it.
-        let taken = taken.or_else(|| {
+        let mut killed = false;
+        world.call_once_more(&me, || {
+            killed = victim.join().expect("no panic");
+            // The first server may have looked so late that it had this one: then it has answered it, or died with it.
             world.sweep_server(&me, 2);
-            world.slot.take(3).filter(|_| killed)
         });
-        if let Some(taken) = taken {
-            world.answer(&me, taken);
-        }
-        assert_eq!(world.wait(&me, word), State::Answered);
-        assert_eq!(world.slot.response.read(), 102);
         killed
     });
 }
@@ -359,17 +388,7 @@ fn loom_calls_of_a_dead_client() {
         world.slot.call().sweep_client();
         // Done twice, as if the first had been killed.
         world.slot.call().sweep_client();
-        let word = EventCount(&world.lane_event)
-            .wait_until(&me, Wait::Park, None, || world.slot.call().available(), || AfterSlice::GoOn)
-            .expect("there is no other way out");
-        world.slot.request.write(2);
-        world.slot.call().post(word);
-        if let Some(taken) = world.slot.take(1) {
-            world.answer(&me, taken);
-        }
-        server.join().expect("no panic");
-        assert_eq!(world.wait(&me, word), State::Answered);
-        assert_eq!(world.slot.response.read(), 102);
+        world.call_once_more(&me, || server.join().expect("no panic"));
         killed
     });
 }
@@ -404,4 +423,128 @@ fn loom_calls_swept_by_one_that_dies() {
         server.join().expect("no panic");
         killed
     });
+}
+
+// Counts
+
+/// A client is killed at any step of calling, giving up and calling again, while a server refuses what it finds: each end is
+/// counted, and once, also where the next client is killed while it notes it.
+fn counts_though_a_client_dies(steps: u32, also_the_next: bool) -> bool {
+    let (kernel, world) = (Kernel::new(), World::new(2));
+    let client = |slot: u32| {
+        let (process, world) = (kernel.process(slot), world.clone());
+        move || {
+            let life = || {
+                for number in [1, 2] {
+                    let Some(word) = world.slot.available() else { return };
+                    world.slot.request.write(number);
+                    world.slot.call().post(word);
+                    world.slot.call().cancel(word);
+                }
+            };
+            process.killed_after(steps, life, || ()).is_none()
+        }
+    };
+    let victim = thread::spawn(client(1));
+    let server = {
+        let world = world.clone();
+        thread::spawn(move || {
+            let taken = [3, 3].map(|server| world.slot.take(server));
+            taken.into_iter().flatten().for_each(|taken| world.slot.call().settle(taken, State::Refused, 0));
+            taken.into_iter().flatten().count() as u64
+        })
+    };
+    let mut killed = victim.join().expect("no panic");
+    let refused = server.join().expect("no panic");
+    world.slot.call().sweep_client();
+    world.slot.call().sweep_client();
+    let check = |more: u64| {
+        let census = world.slot.census();
+        assert_eq!(census.ended(Ending::Refused), refused);
+        assert_eq!(census.done(), refused + more, "{census:?}");
+        assert_eq!(census.calls, refused + more + census.ended(Ending::Withdrawn), "{census:?}");
+        census.ended(Ending::Withdrawn)
+    };
+    let withdrawn = check(0);
+    assert!(killed || withdrawn + refused > 0);
+    if also_the_next {
+        killed |= client(3)();
+        world.slot.call().sweep_client();
+        check(0);
+    }
+    world.call_once_more(&kernel.process(0), || ());
+    check(1);
+    killed
+}
+
+#[test]
+fn loom_calls_add_up_though_a_client_dies() {
+    check_kills(3, |steps| counts_though_a_client_dies(steps, false));
+}
+
+#[test]
+fn loom_calls_add_up_though_two_clients_die() {
+    check_kills(1, |steps| counts_though_a_client_dies(steps, true));
+}
+
+/// A call whose first server died is taken again, by one that is killed at any step; so is whoever sweeps that one. How often
+/// it was handed out again is counted, and once each time.
+fn counts_though_a_server_dies(steps: u32, attempts: u32, sweeper_dies: bool) -> bool {
+    let (kernel, world) = (Kernel::new(), World::new(attempts));
+    let me = kernel.process(0);
+    let ticket = world.post(&me, 1);
+    world.slot.take(4).expect("open");
+    world.sweep_server(&me, 4);
+    let victim = kernel.process(1);
+    let life = || {
+        let taken = world.slot.take(2).expect("given back");
+        assert_eq!(taken.attempt(), 2);
+        world.answer(&victim, taken);
+    };
+    let killed = if sweeper_dies {
+        // Taken, and killed before that is noted.
+        world.slot.call().take_again(2).expect("given back");
+        kernel.process(2).killed_after(steps, || world.sweep_server(&me, 2), || ()).is_none()
+    } else {
+        victim.killed_after(steps, life, || ()).is_none()
+    };
+    let before = world.slot.census();
+    world.sweep_server(&me, 2);
+    world.sweep_server(&me, 2);
+    let after = world.slot.census();
+    assert_eq!((before.again, before.calls), (after.again, after.calls));
+    let attempt = match world.slot.call().progress(ticket) {
+        Progress::Settled(State::Answered, 1) => 2,
+        Progress::Settled(State::Failed, 0) => {
+            assert_eq!(after.ended(Ending::Failed), 1);
+            2
+        }
+        Progress::Open => {
+            let taken = world.slot.take(1).expect("given back");
+            world.answer(&me, taken);
+            taken.attempt()
+        }
+        other => panic!("{other:?}"),
+    };
+    let again = attempt - 1;
+    assert_eq!((world.slot.census().again, world.slot.census().calls), (again, 1));
+    world.call_once_more(&me, || ());
+    let census = world.slot.census();
+    assert_eq!((census.again, census.calls, census.open + census.retry + census.in_hand), (again, 2, 0));
+    assert_eq!(census.done() + census.ended(Ending::Failed), 2);
+    killed
+}
+
+#[test]
+fn loom_calls_add_up_though_a_server_dies() {
+    for attempts in [2, 3] {
+        check_kills(1, move |steps| counts_though_a_server_dies(steps, attempts, false));
+    }
+}
+
+#[test]
+fn loom_calls_add_up_though_a_sweep_dies() {
+    for attempts in [2, 3] {
+        check_kills(1, move |steps| counts_though_a_server_dies(steps, attempts, true));
+    }
 }

@@ -205,22 +205,23 @@ fn loom_cell_peek() {
         let heap = Heap::new(1);
         let words: Arc<Vec<[AtomicU64; 2]>> =
             Arc::new((0..3).map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect());
-        let writer = {
+        // The writer is the thread that runs first: so each of its stores is one that the other may find.
+        let peeking = {
             let (heap, words) = (heap.clone(), words.clone());
             thread::spawn(move || {
-                let mut core = Writing::resume(&*heap).expect("no contradiction");
-                for value in 1..=3 {
-                    let buffer = core.choose(&*heap);
-                    words[buffer].iter().for_each(|word| word.store(value, Ordering::Relaxed));
-                    core.publish(&*heap, buffer);
+                let copy = |buffer: usize| [0, 1].map(|half| words[buffer][half].load(Ordering::Relaxed));
+                match peek(&*heap, 1, copy) {
+                    Ok((value, version)) => assert_eq!(value, [version; 2]),
+                    Err(why) => assert!(matches!(why, NoPeek::Empty | NoPeek::Contended)),
                 }
             })
         };
-        let copy = |buffer: usize| [0, 1].map(|half| words[buffer][half].load(Ordering::Relaxed));
-        match peek(&*heap, 1, copy) {
-            Ok((value, version)) => assert_eq!(value, [version; 2]),
-            Err(why) => assert!(matches!(why, NoPeek::Empty | NoPeek::Contended)),
+        let mut core = Writing::resume(&*heap).expect("no contradiction");
+        for value in 1..=3 {
+            let buffer = core.choose(&*heap);
+            words[buffer].iter().for_each(|word| word.store(value, Ordering::Relaxed));
+            core.publish(&*heap, buffer);
         }
-        writer.join().expect("no panic");
+        peeking.join().expect("no panic");
     });
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex as Note;
 
 use loom::thread;
 
+use crate::atomic::model::die_here;
 use crate::atomic::{AtomicU32, AtomicU64};
 use crate::layout::owner::Owner;
 use crate::ring::chains;
@@ -523,6 +524,58 @@ fn loom_lanes_producer_and_successor_of_a_dead_consumer() {
         assert_succeeded(&heap, *seen.lock().unwrap(), &got, 2);
         killed
     });
+}
+
+/// The role is handed on with no wake-up before it, whose barrier would order more. `dies`: by the sweep of a third.
+/// (Who comes is not the thread that runs first: so each step of the others is one that it may find.)
+fn handed_on(dies: bool) {
+    check(2, move || {
+        let (kernel, heap) = (Kernel::new(), Heap::of(1));
+        let producing = kernel.process(2);
+        let mut producer = Producer::join(&heap, &producing);
+        (0..2).for_each(|number| producer.push(number).expect("it is there"));
+        drop(producer);
+        let process = kernel.process(1);
+        let mut consumer = Consumer::new(&heap, &process);
+        let sweeper = {
+            let (process, heap) = (kernel.process(0), heap.clone());
+            dies.then(|| thread::spawn(move || heap.sweep(&process)))
+        };
+        let successor = {
+            let (process, heap) = (kernel.process(3), heap.clone());
+            thread::spawn(move || {
+                let mut successor = Consumer::new(&heap, &process);
+                // What is behind that which was given back.
+                successor
+                    .receive(|_, number, seen| assert_eq!((number, seen), (1, false)))
+                    .expect("it was sent");
+            })
+        };
+        let life = || {
+            let length = consumer.look().expect("it was sent");
+            consumer.merge.hand_out(&heap.lane(0), length);
+            consumer.merge.release(&heap.lane(0), length);
+            if dies {
+                die_here();
+            }
+            lanes::leave(&*heap, |event| process.wake(event, u32::MAX));
+        };
+        process.killed_after(u32::MAX, life, || ());
+        if let Some(sweeper) = sweeper {
+            sweeper.join().expect("no panic");
+        }
+        successor.join().expect("no panic");
+    });
+}
+
+#[test]
+fn loom_lanes_handed_on_by_one_that_leaves() {
+    handed_on(false);
+}
+
+#[test]
+fn loom_lanes_handed_on_by_a_sweep() {
+    handed_on(true);
 }
 
 /// The consumer leaves while two producers wait for room, or are about to: both are told.

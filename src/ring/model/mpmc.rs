@@ -5,9 +5,9 @@ use std::sync::Mutex as Note;
 
 use loom::thread;
 
-use crate::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::ring::core::NoSlot;
-use crate::ring::mpmc::{self, Cells, NoMessage, Taken};
+use crate::ring::mpmc::{self, Cells, NoMessage, Rivals, Taken};
 use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::model::kernel::{Kernel, Process};
 use crate::sync::model::{Plain, check, check_kills};
@@ -23,6 +23,8 @@ struct Heap {
     retries: AtomicU32,
     producers_event: AtomicU32,
     consumers_event: AtomicU32,
+    /// How its ends claim and take.
+    rivals: Rivals,
 }
 
 impl Cells for Heap {
@@ -45,6 +47,10 @@ impl Cells for Heap {
 
 impl Heap {
     fn new(capacity: usize) -> Arc<Self> {
+        Self::with(capacity, Rivals::Some)
+    }
+
+    fn with(capacity: usize, rivals: Rivals) -> Arc<Self> {
         let word = || AtomicU64::new(0);
         Arc::new(Self {
             words: (0..capacity).map(|_| word()).collect(),
@@ -55,6 +61,7 @@ impl Heap {
             retries: AtomicU32::new(0),
             producers_event: AtomicU32::new(0),
             consumers_event: AtomicU32::new(0),
+            rivals,
         })
     }
 
@@ -90,8 +97,12 @@ impl Heap {
     }
 
     fn push(&self, process: &Process, value: u64) {
+        self.push_beside(process, value, self.rivals);
+    }
+
+    fn push_beside(&self, process: &Process, value: u64, rivals: Rivals) {
         let me = u64::from(process.me().slot()) + 1;
-        let claim = || match mpmc::claim(self, me) {
+        let claim = || match mpmc::claim(self, me, rivals) {
             Ok(position) => Some(position),
             Err(no_slot) => {
                 assert_eq!(no_slot, NoSlot::Full);
@@ -104,6 +115,28 @@ impl Heap {
         EventCount(&self.consumers_event).notify(process);
     }
 
+    /// Sends all of `values`, in runs as long as there is room for, each seen all at once.
+    fn push_runs(&self, process: &Process, mut values: &[u64]) {
+        let me = u64::from(process.me().slot()) + 1;
+        while !values.is_empty() {
+            let claim = || match mpmc::claim_run(self, me, values.len() as u64, self.rivals) {
+                Ok(run) => Some(run),
+                Err(no_slot) => {
+                    assert_eq!(no_slot, NoSlot::Full);
+                    None
+                }
+            };
+            let (first, count) = claim().unwrap_or_else(|| self.sleep(process, &self.producers_event, claim));
+            let (now, later) = values.split_at(usize::try_from(count).unwrap());
+            for position in (first..first + count).rev() {
+                self.message(position).write(now[usize::try_from(position - first).unwrap()]);
+                mpmc::commit(self, position);
+            }
+            EventCount(&self.consumers_event).notify(process);
+            values = later;
+        }
+    }
+
     fn try_take(&self, process: &Process, scanned: &mut u32) -> Option<Taken> {
         let me = u64::from(process.me().slot()) + 1;
         let retries = self.retries.load(Ordering::Acquire);
@@ -114,7 +147,7 @@ impl Heap {
             *scanned = retries;
         }
         let skipped = || EventCount(&self.producers_event).notify(process);
-        match mpmc::take(self, me, skipped) {
+        match mpmc::take(self, me, self.rivals, skipped) {
             Ok(taken) => Some(taken),
             Err(NoMessage::Empty | NoMessage::Underway) => None,
             Err(NoMessage::Corrupt) => panic!("a contradiction"),
@@ -200,7 +233,7 @@ fn loom_mpmc_runs() {
             let heap = heap.clone();
             thread::spawn(move || {
                 let mut sent = 0;
-                while let Ok((first, count)) = mpmc::claim_run(&*heap, 1, 2) {
+                while let Ok((first, count)) = mpmc::claim_run(&*heap, 1, 2, heap.rivals) {
                     for position in (first..first + count).rev() {
                         heap.message(position).write(position);
                         mpmc::commit(&*heap, position);
@@ -216,7 +249,7 @@ fn loom_mpmc_runs() {
         let single = {
             let heap = heap.clone();
             thread::spawn(move || {
-                mpmc::take(&*heap, 2, || ()).map_or(0, |taken| {
+                mpmc::take(&*heap, 2, heap.rivals, || ()).map_or(0, |taken| {
                     assert_eq!(heap.message(taken.position).read(), taken.position);
                     mpmc::release(&*heap, taken);
                     1
@@ -224,7 +257,7 @@ fn loom_mpmc_runs() {
             })
         };
         let mut got = 0;
-        if let Ok((first, count)) = mpmc::take_run(&*heap, 3, 2, || ()) {
+        if let Ok((first, count)) = mpmc::take_run(&*heap, 3, 2, heap.rivals, || ()) {
             for position in first..first + count {
                 assert_eq!(heap.message(position).read(), position);
                 mpmc::release(&*heap, Taken { position, attempt: 0 });
@@ -274,6 +307,58 @@ fn loom_mpmc_dead_producer() {
         assert_eq!(census.sent + census.aborted, heap.tail.load(Ordering::Relaxed));
         killed
     });
+}
+
+/// A producer is killed at any step of a run as long as all slots (or not): what it committed is received, what
+/// it did not is passed over and counted once, and another one's runs go on.
+fn dead_run(steps: u32, messages: &'static [u64]) -> bool {
+    let capacity = messages.len();
+    let (kernel, heap) = (Kernel::new(), Heap::new(capacity));
+    let victim = {
+        let (process, heap) = (kernel.process(1), heap.clone());
+        thread::spawn(move || {
+            process.killed_after(steps, || heap.push_runs(&process, messages), || ()).is_none()
+        })
+    };
+    let producer = {
+        let (process, heap) = (kernel.process(2), heap.clone());
+        thread::spawn(move || heap.push_runs(&process, &[0]))
+    };
+    let me = kernel.process(0);
+    let mut got = Vec::new();
+    while !got.contains(&0) {
+        heap.receive(&me, |value, _| got.push(value));
+    }
+    producer.join().expect("no panic");
+    let killed = victim.join().expect("no panic");
+    heap.sweep(&me, 2, ATTEMPTS);
+    let mut scanned = 0;
+    while let Some(taken) = heap.try_take(&me, &mut scanned) {
+        got.push(heap.message(taken.position).read());
+        mpmc::release(&*heap, taken);
+    }
+    let census = mpmc::census(&*heap);
+    assert_eq!((census.sent, census.received), (got.len() as u64, got.len() as u64));
+    got.sort_unstable();
+    got.dedup();
+    assert_eq!(census.sent, got.len() as u64, "one came twice");
+    assert!(killed || got.len() == capacity + 1, "{got:?}");
+    // All slots are free, and what they say of their last lap is counted once.
+    (0..capacity).for_each(|_| heap.push(&me, 4));
+    let after = mpmc::census(&*heap);
+    assert_eq!((after.sent, after.aborted), (census.sent + capacity as u64, census.aborted));
+    assert_eq!(after.sent + after.aborted, heap.tail.load(Ordering::Relaxed));
+    killed
+}
+
+#[test]
+fn loom_mpmc_dead_run_in_one_slot() {
+    check_kills(1, |steps| dead_run(steps, &[1]));
+}
+
+#[test]
+fn loom_mpmc_dead_run_in_two_slots() {
+    check_kills(1, |steps| dead_run(steps, &[1, 2]));
 }
 
 /// A consumer is killed at any step (or not) with a message in hand: the other one gets it, with the
@@ -349,7 +434,7 @@ fn loom_mpmc_sweep_though_a_sweeper_dies() {
         heap.push(&dead, 1);
         let mut scanned = 0;
         assert!(heap.try_take(&dead, &mut scanned).is_some());
-        mpmc::claim(&*heap, 4).expect("there is room");
+        mpmc::claim(&*heap, 4, heap.rivals).expect("there is room");
         dead.killed_after(0, || heap.tail.load(Ordering::Relaxed), || ());
         let victim = {
             let (process, heap) = (kernel.process(1), heap.clone());
@@ -380,26 +465,38 @@ fn loom_mpmc_sweep_though_a_sweeper_dies() {
 /// Two count what a slot says of its last lap: it is counted once.
 #[test]
 fn loom_mpmc_tallies_count_once() {
-    check(3, || {
+    tallies_count_once(1);
+}
+
+/// The same, though one of them has gone a lap further when the other comes to count.
+#[test]
+fn loom_mpmc_tallies_count_once_a_lap_on() {
+    tallies_count_once(2);
+}
+
+fn tallies_count_once(laps: u32) {
+    check(3, move || {
         let heap = Heap::new(1);
-        let position = mpmc::claim(&*heap, 1).expect("there is room");
+        let position = mpmc::claim(&*heap, 1, heap.rivals).expect("there is room");
         mpmc::abandon(&*heap, position);
-        assert_eq!(mpmc::take(&*heap, 1, || ()), Err(NoMessage::Empty));
-        let rivals = [1, 2].map(|me| {
+        assert_eq!(mpmc::take(&*heap, 1, heap.rivals, || ()), Err(NoMessage::Empty));
+        let other = {
             let heap = heap.clone();
-            move || {
-                if let Ok(position) = mpmc::claim(&*heap, me) {
-                    mpmc::abandon(&*heap, position);
-                    let _ = mpmc::take(&*heap, me, || ());
+            thread::spawn(move || {
+                for _ in 0..laps {
+                    if let Ok(position) = mpmc::claim(&*heap, 2, heap.rivals) {
+                        mpmc::abandon(&*heap, position);
+                        let _ = mpmc::take(&*heap, 2, heap.rivals, || ());
+                    }
                 }
-            }
-        });
-        let [mine, theirs] = rivals;
-        let other = thread::spawn(theirs);
-        mine();
+            })
+        };
+        let mine = mpmc::claim(&*heap, 1, heap.rivals);
         other.join().expect("no panic");
-        let census = mpmc::census(&*heap);
-        assert_eq!(census.aborted, heap.tail.load(Ordering::Relaxed));
+        if let Ok(position) = mine {
+            mpmc::abandon(&*heap, position);
+        }
+        assert_eq!(mpmc::census(&*heap).aborted, heap.tail.load(Ordering::Relaxed));
     });
 }
 
@@ -412,15 +509,146 @@ fn loom_mpmc_census_though_a_claimant_dies() {
         // Handed out twice, and lost in the end.
         let dead = kernel.process(3);
         heap.push(&dead, 1);
-        assert!(mpmc::take(&*heap, 4, || ()).is_ok());
+        assert!(mpmc::take(&*heap, 4, heap.rivals, || ()).is_ok());
         mpmc::sweep(&*heap, 4, 2);
         assert!(mpmc::take_retry(&*heap, 4).is_some());
         mpmc::sweep(&*heap, 4, 2);
         let victim = kernel.process(1);
-        let killed = victim.killed_after(steps, || mpmc::claim(&*heap, 2).is_ok(), || ()).is_none();
+        let killed =
+            victim.killed_after(steps, || mpmc::claim(&*heap, 2, heap.rivals).is_ok(), || ()).is_none();
         let census = mpmc::census(&*heap);
         assert_eq!((census.sent, census.received), (1, 0));
         assert_eq!((census.lost, census.redelivered, census.aborted), (1, 1, 0));
         killed
+    });
+}
+
+/// One end at either side, that neither swaps: each message comes once, in order.
+#[test]
+fn loom_mpmc_alone() {
+    for capacity in [1, 2] {
+        check(2, move || {
+            let (kernel, heap) = (Kernel::new(), Heap::with(capacity, Rivals::None));
+            let producer = {
+                let (process, heap) = (kernel.process(1), heap.clone());
+                thread::spawn(move || (1..=3).for_each(|value| heap.push(&process, value)))
+            };
+            let me = kernel.process(0);
+            let mut got = Vec::new();
+            for _ in 0..3 {
+                heap.receive(&me, |value, _| got.push(value));
+            }
+            producer.join().expect("no panic");
+            assert_eq!(got, [1, 2, 3]);
+            let census = mpmc::census(&*heap);
+            assert_eq!((census.sent, census.received, census.aborted), (3, 3, 0));
+        });
+    }
+}
+
+/// A producer that is alone is killed at any step (or not): its successor, alone as well, goes on from there,
+/// and nothing that was committed is lost.
+#[test]
+fn loom_mpmc_alone_dead_producer() {
+    check_kills(1, |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::with(1, Rivals::None));
+        let victim = {
+            let (process, heap) = (kernel.process(1), heap.clone());
+            thread::spawn(move || {
+                let life = || (1..=2).for_each(|value| heap.push(&process, value));
+                process.killed_after(steps, life, || ()).is_none()
+            })
+        };
+        let successor = {
+            let (process, heap) = (kernel.process(2), heap.clone());
+            thread::spawn(move || {
+                // Its place is to be had once the dead one was swept.
+                let killed = victim.join().expect("no panic");
+                heap.sweep(&process, 2, ATTEMPTS);
+                heap.push(&process, 3);
+                killed
+            })
+        };
+        let me = kernel.process(0);
+        let mut got = Vec::new();
+        while !got.contains(&3) {
+            heap.receive(&me, |value, _| got.push(value));
+        }
+        let killed = successor.join().expect("no panic");
+        assert!(got == [1, 2, 3] || (killed && (got == [1, 3] || got == [3])), "{got:?}");
+        let census = mpmc::census(&*heap);
+        assert_eq!((census.sent, census.received), (got.len() as u64, got.len() as u64));
+        assert_eq!(census.sent + census.aborted, heap.tail.load(Ordering::Relaxed));
+        killed
+    });
+}
+
+/// A consumer that is alone is killed at any step (or not): its successor, alone as well, gets what it held and
+/// all that comes.
+#[test]
+fn loom_mpmc_alone_dead_consumer() {
+    check_kills(1, |steps| {
+        let (kernel, heap) = (Kernel::new(), Heap::with(1, Rivals::None));
+        let producer = {
+            let (process, heap) = (kernel.process(3), heap.clone());
+            thread::spawn(move || (1..=2).for_each(|value| heap.push(&process, value)))
+        };
+        let seen = Arc::new(Note::new(Vec::new()));
+        let victim = {
+            let (process, heap, seen) = (kernel.process(1), heap.clone(), seen.clone());
+            thread::spawn(move || {
+                let life = || heap.receive(&process, |value, _| seen.lock().unwrap().push(value));
+                process.killed_after(steps, life, || ()).is_none()
+            })
+        };
+        let me = kernel.process(0);
+        let killed = victim.join().expect("no panic");
+        heap.sweep(&me, 2, ATTEMPTS);
+        let mut got = Vec::new();
+        while !got.iter().any(|&(value, _)| value == 2) {
+            heap.receive(&me, |value, attempt| got.push((value, attempt)));
+        }
+        producer.join().expect("no panic");
+        let seen = seen.lock().unwrap().clone();
+        match seen[..] {
+            // What it saw it may not have given back.
+            [1] => assert!(got == [(2, 0)] || (killed && got == [(1, 1), (2, 0)]), "{got:?}"),
+            _ => assert!(killed && (got == [(1, 0), (2, 0)] || got == [(1, 1), (2, 0)]), "{got:?}"),
+        }
+        let census = mpmc::census(&*heap);
+        assert_eq!((census.sent, census.received, census.lost), (2, 2, 0));
+        killed
+    });
+}
+
+/// A handle that was cloned is alone again once the clone is gone: what that one did is seen.
+#[test]
+fn loom_mpmc_alone_after_a_clone() {
+    check(2, || {
+        let (kernel, heap) = (Kernel::new(), Heap::new(2));
+        // As `End::rivals` has it from the handles' common `Arc`.
+        let handles = Arc::new(AtomicU32::new(2));
+        let clone = {
+            let (process, heap, handles) = (kernel.process(1), heap.clone(), handles.clone());
+            thread::spawn(move || {
+                heap.push(&process, 1);
+                handles.swap(1, Ordering::Release);
+            })
+        };
+        let me = kernel.process(2);
+        let mut rivals = Rivals::Some;
+        if handles.load(Ordering::Relaxed) == 1 {
+            fence(Ordering::Acquire);
+            rivals = Rivals::None;
+        }
+        heap.push_beside(&me, 2, rivals);
+        clone.join().expect("no panic");
+        let mut got = Vec::new();
+        for _ in 0..2 {
+            heap.receive(&me, |value, _| got.push(value));
+        }
+        got.sort_unstable();
+        assert_eq!(got, [1, 2]);
+        assert_eq!(heap.tail.load(Ordering::Relaxed), 2);
     });
 }

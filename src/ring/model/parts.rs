@@ -7,7 +7,7 @@ use loom::thread;
 
 use super::calls::World;
 use crate::atomic::{AtomicU64, Ordering};
-use crate::ring::calls::{Progress, State, Taken, Word};
+use crate::ring::calls::{State, Taken, Word};
 use crate::ring::parts::{Next, NoPlace, Receiving, Sending};
 use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::model::kernel::{Kernel, Process};
@@ -105,15 +105,6 @@ impl Stage {
             }
         }
     }
-
-    /// The slot is as good as new: a call of one piece.
-    fn call_once_more(&self, process: &Process) {
-        let ticket = self.world.post(process, 50);
-        let taken = self.world.slot.take(9).expect("open");
-        self.world.answer(process, taken);
-        assert_eq!(self.world.slot.call().progress(ticket), Progress::Settled(State::Answered, 1));
-        assert_eq!(self.world.slot.response.read(), 150);
-    }
 }
 
 /// Parts are read before they are written over, and come in order, whoever sleeps.
@@ -131,7 +122,7 @@ fn loom_calls_in_parts() {
             })
         };
         assert_eq!(stage.receive_all(&me, ticket, 1), (PARTS, State::Answered));
-        stage.call_once_more(&me);
+        stage.world.call_once_more(&me, || ());
         server.join().expect("no panic");
     });
 }
@@ -161,7 +152,7 @@ fn loom_calls_in_parts_given_up() {
         assert!(!stage.world.slot.call().cancel(ticket));
         EventCount(&stage.world.lane_event).notify(&me);
         assert!(!server.join().expect("no panic"), "nobody made room");
-        stage.call_once_more(&me);
+        stage.world.call_once_more(&me, || ());
     });
 }
 
@@ -208,7 +199,7 @@ fn loom_calls_in_parts_of_a_dead_server() {
             (State::Free, 0) | (State::Failed, 1..=PARTS) => assert!(killed),
             other => panic!("{other:?}"),
         }
-        stage.call_once_more(&me);
+        stage.world.call_once_more(&me, || ());
         killed
     });
 }
@@ -254,7 +245,7 @@ fn loom_calls_in_parts_of_a_dead_client() {
         if killed {
             stage.sweep(&me);
         }
-        stage.call_once_more(&me);
+        stage.world.call_once_more(&me, || ());
         killed
     });
 }

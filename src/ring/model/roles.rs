@@ -1,13 +1,15 @@
-//! Models of [`crate::ring::role_words`].
+//! Models of [`crate::ring::role_words`] and [`crate::ring::members`].
 
 use std::sync::Arc;
 
 use loom::thread;
 
 use super::Ends;
-use crate::atomic::Ordering;
+use crate::atomic::model::die_here;
+use crate::atomic::{AtomicU32, Ordering};
 use crate::layout::owner::Owner;
 use crate::layout::spsc::role;
+use crate::ring::members::Members;
 use crate::ring::role_words::{End, NotTaken, Peer, peer};
 use crate::sync::eventcount::EventCount;
 use crate::sync::model::kernel::Kernel;
@@ -184,4 +186,71 @@ fn loom_leaving_is_noticed_without_waiting() {
         look();
         assert!(noticed);
     });
+}
+
+/// A side at which one can be, and what it does there.
+struct Side {
+    words: [AtomicU32; 1],
+    others_event: AtomicU32,
+    value: Plain,
+}
+
+impl Side {
+    fn members(&self) -> Members<'_> {
+        Members { words: &self.words, others_event: &self.others_event }
+    }
+}
+
+/// The only one of a side leaves, or dies and is swept by a third. Whoever learns so, and whoever comes in its place,
+/// sees what it did, with no wake-up in between, whose barrier would order more.
+fn member_is_gone(dies: bool) {
+    check(3, move || {
+        let kernel = Kernel::new();
+        let (words, others_event) = ([AtomicU32::new(0)], AtomicU32::new(0));
+        let side = Arc::new(Side { words, others_event, value: Plain::new(0) });
+        let member = kernel.process(1);
+        assert_eq!(side.members().join(member.me()), Some(0));
+        let sweeper = {
+            let (process, side) = (kernel.process(2), side.clone());
+            dies.then(|| {
+                thread::spawn(move || {
+                    if process.kernel().is_dead(1) {
+                        side.members().sweep(Owner::new(1, 1), |_| ());
+                    }
+                })
+            })
+        };
+        // Not the thread that runs first: so each step of the others is one that it may find.
+        let other = {
+            let (process, side) = (kernel.process(3), side.clone());
+            thread::spawn(move || {
+                let members = side.members();
+                if members.peers() != Peer::Expected || members.join(process.me()).is_some() {
+                    assert_eq!(side.value.read(), 1);
+                }
+            })
+        };
+        let life = || {
+            side.value.write(1);
+            if dies {
+                die_here();
+            }
+            side.members().leave(0, |_| ());
+        };
+        member.killed_after(u32::MAX, life, || ());
+        if let Some(sweeper) = sweeper {
+            sweeper.join().expect("no panic");
+        }
+        other.join().expect("no panic");
+    });
+}
+
+#[test]
+fn loom_member_that_left_is_gone() {
+    member_is_gone(false);
+}
+
+#[test]
+fn loom_member_that_was_swept_is_gone() {
+    member_is_gone(true);
 }

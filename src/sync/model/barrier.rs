@@ -14,21 +14,25 @@ use crate::sync::platform::Platform;
 use crate::sync::robust_barrier::{Member, RobustBarrier, Unmet};
 use crate::sync::wait::Wait;
 
-/// What lies in the region: a barrier, and a word of each party that the other looks at.
+/// What lies in the region: a barrier, and a word of each party that the others look at.
 struct Shared {
     state: AtomicU64,
     event: AtomicU32,
-    parties: [AtomicU64; 2],
-    values: [Plain; 2],
+    parties: Vec<AtomicU64>,
+    values: Vec<Plain>,
 }
 
 impl Shared {
     fn new() -> Arc<Self> {
+        Self::of(2)
+    }
+
+    fn of(parties: usize) -> Arc<Self> {
         Arc::new(Self {
             state: AtomicU64::new(0),
             event: AtomicU32::new(0),
-            parties: [AtomicU64::new(0), AtomicU64::new(0)],
-            values: [Plain::new(0), Plain::new(0)],
+            parties: (0..parties).map(|_| AtomicU64::new(0)).collect(),
+            values: (0..parties).map(|_| Plain::new(0)).collect(),
         })
     }
 
@@ -87,6 +91,44 @@ fn loom_barrier_two_meet() {
     });
 }
 
+/// One of three has arrived, and looks again when the others have: it sees what both did before, whichever of them
+/// was the last. (Who looks is not the thread that runs first: so fewer switches are needed.)
+#[test]
+fn loom_barrier_last_of_three_passes_on_what_all_did() {
+    check(2, || {
+        let (kernel, shared) = (Kernel::new(), Shared::of(3));
+        // Without patience: one that has arrived is a party all the same.
+        let wait = |shared: &Shared, process: &Process, member: &mut Member| {
+            shared.words().wait(member, process, Wait::Park, Some(process.now()))
+        };
+        let [mut looking, mut other, mut mine] = [1, 2, 0].map(|slot| {
+            let process = kernel.process(slot);
+            let member = shared.join(&process);
+            (process, member)
+        });
+        assert_eq!(wait(&shared, &looking.0, &mut looking.1), Err(Unmet::TimedOut));
+        let arrive = move |shared: &Shared, process: &Process, member: &mut Member| {
+            shared.values[member.index].write(3);
+            wait(shared, process, member).is_ok()
+        };
+        let looking = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                if wait(&shared, &looking.0, &mut looking.1).is_ok() {
+                    assert_eq!([1, 2].map(|index| shared.values[index].read()), [3, 3]);
+                }
+            })
+        };
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || arrive(&shared, &other.0, &mut other.1))
+        };
+        let met = [arrive(&shared, &mine.0, &mut mine.1), other.join().expect("no panic")];
+        assert!(met.contains(&true), "the last of them met the others");
+        looking.join().expect("no panic");
+    });
+}
+
 /// One leaves when they have met once: the other has met it, and is told of the leaving at the next time.
 #[test]
 fn loom_barrier_one_leaves() {
@@ -99,6 +141,7 @@ fn loom_barrier_one_leaves() {
             let mut member = theirs.join(&other);
             theirs.values[member.index].write(5);
             theirs.wait(&other, &mut member).expect("the other is there");
+            theirs.values[0].write(6);
             theirs.words().leave(&member, &other);
         });
         shared.wait(&me, &mut member).expect("it left after that");
@@ -107,6 +150,7 @@ fn loom_barrier_one_leaves() {
             Err(Unmet::Broken(by)) => assert_eq!((by.slot, by.died), (Some(1), false)),
             other => panic!("{other:?}"),
         }
+        assert_eq!(shared.values[0].read(), 6, "what it did before it left");
         thread.join().expect("no panic");
     });
 }

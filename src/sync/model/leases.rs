@@ -8,6 +8,7 @@ use loom::thread;
 use super::kernel::{Kernel, Process};
 use super::{Plain, check, check_kills};
 use crate::atomic::AtomicU32;
+use crate::atomic::model::die_here;
 use crate::layout::owner::Owner;
 use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::leases::{Access, Lease, Leases, Lent, NotLent};
@@ -177,6 +178,66 @@ fn loom_leases_entry_passes_on_what_was_written() {
     });
 }
 
+/// Whoever finds that a lease was swept, without having asked the kernel, sees what the dead one had written.
+#[test]
+fn loom_leases_sweep_passes_on_what_the_dead_wrote() {
+    check(3, || {
+        let (kernel, shared) = (Kernel::new(), Shared::new(2));
+        let (victim, heir) = (kernel.process(1), kernel.process(2));
+        shared.try_lend(&victim, &(0..1), Access::Write).expect("nobody else wants it");
+        let victim = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let life = || {
+                    shared.elements[0].write(7);
+                    die_here();
+                };
+                victim.killed_after(u32::MAX, life, || ());
+            })
+        };
+        let heir = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let leases = shared.leases();
+                if let Ok(lent) =
+                    leases.lend(heir.me(), &heir, Patience::Forever, &(0..1), Access::Write, false)
+                {
+                    assert!(lent.suspect);
+                    assert_eq!(shared.elements[0].read(), 7);
+                }
+            })
+        };
+        if kernel.is_dead(1) {
+            shared.sweep(&kernel.process(0), 1);
+        }
+        victim.join().expect("no panic");
+        heir.join().expect("no panic");
+    });
+}
+
+/// One that is about to sleep, with no slice left, is told by a sweep.
+#[test]
+fn loom_leases_sweep_tells_who_waits() {
+    check(3, || {
+        let (kernel, shared) = (Kernel::new(), Shared::new(2));
+        let victim = kernel.process(3);
+        let life = || {
+            shared.try_lend(&victim, &(0..1), Access::Write).expect("nobody else wants it");
+            die_here();
+        };
+        victim.killed_after(u32::MAX, life, || ());
+        let waiting = {
+            let (process, shared) = (kernel.process(1), shared.clone());
+            thread::spawn(move || {
+                process.spend_slices();
+                assert!(shared.lend(&process, &(0..1), Access::Write).suspect);
+            })
+        };
+        shared.sweep(&kernel.process(0), 3);
+        waiting.join().expect("no panic");
+    });
+}
+
 /// A writer of both is killed at any step. Whoever asks for one of them next is told if it may be half-written, and the
 /// rest stays suspect, whoever sweeps.
 #[test]
@@ -229,7 +290,7 @@ fn loom_leases_of_a_dead_heir() {
             || {
                 let lent = shared.try_lend(&kernel.process(3), &(0..4), Access::Write);
                 lent.expect("nobody else wants it");
-                crate::atomic::model::die_here();
+                die_here();
             },
             || (),
         );

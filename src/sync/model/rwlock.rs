@@ -139,6 +139,37 @@ fn loom_rwlock_two_writers_and_a_reader() {
     });
 }
 
+/// A reader without patience comes while one unlocks and locks anew: if it is let in, at whatever moment, it reads what
+/// is whole.
+#[test]
+fn loom_rwlock_reader_without_patience() {
+    check(4, || {
+        let (kernel, shared) = (Kernel::new(), Shared::new());
+        let me = kernel.process(0);
+        assert_eq!(shared.words().write(&asker(&me)), Ok(Acquired::Clean));
+        let reader = {
+            let (process, shared) = (kernel.process(1), shared.clone());
+            thread::spawn(move || {
+                let asker = Asker { patience: Patience::None, ..asker(&process) };
+                match shared.words().read(&asker, 0) {
+                    Ok(Reading::Shared(place)) => {
+                        shared.value.read();
+                        shared.words().stop_reading(place, &process);
+                    }
+                    Ok(Reading::Heir) => panic!("nobody died"),
+                    Err(refused) => assert_eq!(refused, Refused::WouldBlock),
+                }
+            })
+        };
+        shared.value.write(1);
+        shared.words().unlock(&me);
+        shared.write(&me);
+        reader.join().expect("no panic");
+        assert_eq!(shared.value.read(), 2);
+        assert!(shared.all_free());
+    });
+}
+
 /// Two that read and one that writes.
 #[test]
 fn loom_rwlock_two_readers_and_a_writer() {

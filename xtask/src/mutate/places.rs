@@ -23,6 +23,13 @@ pub(crate) struct Place {
     is_fence: bool,
 }
 
+impl Place {
+    /// Whether a model could notice: its threads take their steps in the order of the program.
+    pub(crate) fn can_be_noticed(&self) -> bool {
+        !(self.is_fence && self.text.contains("compiler_fence"))
+    }
+}
+
 /// Every place of `source`, outside tests and comments; or the line of a fence that is no statement.
 pub(crate) fn places(source: &str) -> Result<Vec<Place>, usize> {
     let mut places = Vec::new();
@@ -145,6 +152,12 @@ fn g() {
     p.heavy_barrier();
 }
 ";
+
+    #[test]
+    fn a_fence_for_the_compiler_is_nothing_to_a_model() {
+        let places = places("compiler_fence(Ordering::SeqCst);\nfence(Ordering::SeqCst);\n").unwrap();
+        assert_eq!([&places[0], &places[1]].map(Place::can_be_noticed), [false, true]);
+    }
 
     #[test]
     fn orderings_and_fences_are_found_and_tests_are_not() {

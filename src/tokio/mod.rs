@@ -24,9 +24,50 @@
 //!   the descriptor is readable: a message, room, or the news that the peer has left or died
 //! ```
 //!
+//! A service can be called and served so as well, with answers in one piece or in parts:
+//!
+//! ```
+//! use allmende::{Region, Service, tokio::Async};
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+//! # runtime.block_on(async {
+//! # let region = Region::create().memfd("example")?;
+//! let squares = Service::<u64, u64>::options().parts(4).create(&region, "squares")?;
+//! let (mut client, mut server) = (Async::new(squares.client()?)?, Async::new(squares.server()?)?);
+//! let serving = async {
+//!     let call = server.recv().await.unwrap();
+//!     let number = *call;
+//!     call.reply(number * number);
+//!     let call = server.recv().await.unwrap();
+//!     let up_to = *call;
+//!     let mut stream = Async::new(call.stream()).unwrap();
+//!     for number in 1..=up_to {
+//!         stream.send(number * number).await.unwrap();
+//!     }
+//!     stream.finish();
+//! };
+//! let asking = async {
+//!     assert_eq!(client.call(&12).await.unwrap(), 144);
+//!     let mut request = client.request().unwrap();
+//!     *request = 10;
+//!     let (mut replies, mut sum) = (Async::new(request.send().replies()).unwrap(), 0);
+//!     while let Some(square) = replies.recv().await.unwrap() {
+//!         sum += *square;
+//!     }
+//!     assert_eq!(sum, 385);
+//! };
+//! tokio::join!(serving, asking);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! **Cancel-safe**: nothing is taken or sent before the last await. A future that is dropped, as by `select!`,
 //! has received nothing, and the message is there for the next; one that was to send has sent nothing, and its
-//! message is dropped with it.
+//! message is dropped with it. A call whose future is dropped is given up, as a dropped
+//! [`Pending`](crate::channel::service::Pending) is.
+//!
+//! A future can be sent to another thread if its end can, or what it borrows from: what a client lends out (a call under way,
+//! answers in parts) cannot.
 //!
 //! For loans, wait until the end is [`ready`](Async::ready), then use its own `try_` calls: an [`Async`] is used as
 //! the end itself. (A topic's publisher, which may have to wait for a block and then for room, has
@@ -44,7 +85,7 @@ use std::time::Duration;
 use ::tokio::io::{Interest, unix::AsyncFd};
 use thiserror::Error;
 
-use crate::channel::{cell, lanes, queue, service, topic};
+use crate::channel::{cell, lanes, queue, topic};
 use crate::payload::Payload;
 use crate::ring::bytes::TrySendError;
 use crate::ring::error::{TryPopError, TryPushError};
@@ -99,12 +140,17 @@ impl<E: Waitable> Async<E> {
     /// # Errors
     /// [`PollableError::Access`] in a forked child; [`PollableError::Os`] when the runtime is shutting down.
     pub async fn ready(&mut self) -> Result<(), PollableError> {
+        self.until(E::is_ready).await
+    }
+
+    /// Waits for something that is told where the end sleeps.
+    async fn until(&mut self, is_ready: impl Fn(&E) -> bool) -> Result<(), PollableError> {
         loop {
-            if self.is_ready() || self.descriptor.get_mut().rearm()? {
+            if is_ready(self) || self.descriptor.get_mut().rearm_for(&is_ready)? {
                 return Ok(());
             }
             // Readable already, maybe: from before it was armed. Then the next round finds nothing, once.
-            self.descriptor.readable().await.map_err(of_the_runtime)?.clear_ready();
+            self.descriptor.readable_mut().await.map_err(of_the_runtime)?.clear_ready();
             self.turns = 0;
         }
     }
@@ -120,15 +166,20 @@ impl<E: Waitable> Async<E> {
         mut attempt: impl FnMut(&mut E) -> Result<T, X>,
     ) -> Result<T, AsyncError<X>> {
         loop {
-            self.turns += 1;
-            if self.turns > TURNS {
-                self.turns = 0;
-                let_others_run().await;
-            }
+            self.take_turn().await;
             match attempt(self.descriptor.get_mut()) {
                 Err(error) if error.is_not_yet() => self.ready().await?,
                 result => return result.map_err(AsyncError::End),
             }
+        }
+    }
+
+    /// Lets others run, now and then.
+    async fn take_turn(&mut self) {
+        self.turns += 1;
+        if self.turns > TURNS {
+            self.turns = 0;
+            let_others_run().await;
         }
     }
 
@@ -184,11 +235,13 @@ macro_rules! not_yet {
     )*};
 }
 
+// Behind the macro, which it uses.
+mod service;
+
 not_yet! {
     TryPopError, Self::Empty,
     topic::error::TryReceiveError, Self::Empty,
     topic::error::TryLoanError, Self::NoBlock,
-    service::TryReceiveError, Self::Empty,
     TrySendError, Self::Push(TryPushError::Full(())),
     cell::WaitError, Self::TimedOut,
 }
