@@ -319,7 +319,7 @@ impl<T: Payload> Queue<T> {
     /// # Errors
     /// [`RoleError::TooMany`] when there are as many as there can be.
     pub fn producer(&self) -> Result<Producer<T>, RoleError> {
-        Ok(Producer { end: End::join(&self.inner, self.object, self.slots, Side::Producers)? })
+        Ok(Producer::new(End::join(&self.inner, self.object, self.slots, Side::Producers)?))
     }
 
     /// Becomes one more consumer.

@@ -11,7 +11,6 @@ use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use super::ends::End;
-use super::slots::Slots;
 use crate::atomic::{Ordering, spin_hint};
 use crate::layout::counters::Counter;
 use crate::payload::Payload;
@@ -22,13 +21,6 @@ use crate::ring::role_words::Peer;
 use crate::ring::waiting::{first_looks, gone, over};
 use crate::sync::wait::Wait;
 use crate::sync::waitable::{Bed, Waitable, private::Sealed};
-
-/// A consumer that finds the queue empty after so many messages has caught up with producers that send a
-/// stream: it stays away for a while, or it would take each line while it is being written.
-const BURST: u64 = 4;
-/// So many pauses at the most, as at the ring's end (`ring::habit`): more would make a stream quicker still, and a message
-/// that comes just then later. In a small queue it must be back before the queue is full.
-const BACK_OFF: u64 = 64;
 
 /// A receiving end of a [`Queue`](super::Queue).
 ///
@@ -275,7 +267,9 @@ impl<T: Payload> Consumer<T> {
     #[inline(never)]
     fn wait(&self, most: u64, deadline: Option<Instant>, no_message: NoMessage) -> Result<Run, PopError> {
         self.end.check_forked()?;
-        self.stay_away(most);
+        // Relaxed: a guess; others may have moved it, too, which is as good.
+        let head = self.end.slots.head().load(Ordering::Relaxed);
+        self.end.stay_away(most, &self.emptied, head);
         // Quietly at first: neither clock nor counters.
         let mut why = no_message;
         for _ in 0..first_looks(self.end.wait) {
@@ -311,20 +305,6 @@ impl<T: Payload> Consumer<T> {
                 // The producers were gone, but a new one has come already.
                 Err(PopError::TimedOut) if !over(deadline) => {}
                 result => return result,
-            }
-        }
-    }
-
-    /// The queue was found empty: if that ends a burst of single messages, leaves the lines alone until there
-    /// are some more. Where a message is of one line, the processor itself fetches the next ones, and nothing
-    /// is gained.
-    fn stay_away(&self, most: u64) {
-        // Relaxed: a guess; others may have moved it, too, which is as good.
-        let head = self.end.slots.head().load(Ordering::Relaxed);
-        let burst = head.wrapping_sub(self.emptied.replace(head)) >= BURST;
-        if Slots::<T>::MANY_LINES && burst && most == 1 {
-            for _ in 0..(self.capacity() / 4 * 3).min(BACK_OFF) {
-                spin_hint();
             }
         }
     }

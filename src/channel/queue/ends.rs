@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::slots::Slots;
-use crate::atomic::{AtomicU32, Ordering, fence};
+use crate::atomic::{AtomicU32, Ordering, fence, spin_hint};
 use crate::layout::counters::Counter;
 use crate::layout::queue::{
     CLOSED, CONSUMERS_EVENT, COUNTERS, PRODUCERS, PRODUCERS_EVENT, RETRIES, closed, consumers_offset,
@@ -17,11 +17,18 @@ use crate::region::{AccessError, Inner, Liveness, Memory, Object};
 use crate::ring::counters::Counters;
 use crate::ring::error::RoleError;
 use crate::ring::members::Members;
-use crate::ring::mpmc::Rivals;
+use crate::ring::mpmc::{Cells, Rivals};
 use crate::ring::role_words::Peer;
 use crate::sync::eventcount::{AfterSlice, EventCount};
 use crate::sync::platform::{Platform, light_barrier};
 use crate::sync::wait::Wait;
+
+/// An end that finds the queue empty (full) after so many messages has caught up with a stream of them: it stays
+/// away for a while, or it would take each line while the other end is at it.
+const BURST: u64 = 4;
+/// So many pauses at the most, as at the ring's end (`ring::habit`): more would make a stream quicker still, and a message
+/// that comes just then later. In a small queue it must be back before the queue is full (empty).
+const BACK_OFF: u64 = 64;
 
 /// One side of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +234,18 @@ impl<T> End<T> {
         // `Members::leave` and a sweep, a member before this one its place): what it did is seen.
         fence(Ordering::Acquire);
         Rivals::None
+    }
+
+    /// The queue was found empty (full), with the own side's end at `position`, and at `before` when that was so last:
+    /// if that ends a burst of single messages, leaves the lines alone until there are some more. Where a message
+    /// is of one line, the processor itself fetches the next ones, and nothing is gained.
+    pub(super) fn stay_away(&self, most: u64, before: &Cell<u64>, position: u64) {
+        let burst = position.wrapping_sub(before.replace(position)) >= BURST;
+        if Slots::<T>::MANY_LINES && burst && most == 1 {
+            for _ in 0..(self.slots.capacity() / 4 * 3).min(BACK_OFF) {
+                spin_hint();
+            }
+        }
     }
 
     /// Counts a look that was in vain, with the own side's end at `position`; whether it is the first in a

@@ -3,6 +3,7 @@
 // As in `consumer`.
 #![allow(clippy::inline_always)]
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
@@ -69,16 +70,24 @@ impl NoSpace {
 ///
 /// Cloning is cheap, takes no place among the producers of its own, and is how threads share one.
 pub struct Producer<T: Payload> {
-    pub(super) end: End<T>,
+    end: End<T>,
+    /// The tail when a wait last found the queue full.
+    filled: Cell<u64>,
 }
 
 impl<T: Payload> Clone for Producer<T> {
     fn clone(&self) -> Self {
-        Self { end: self.end.clone() }
+        Self::new(self.end.clone())
     }
 }
 
 impl<T: Payload> Producer<T> {
+    pub(super) fn new(end: End<T>) -> Self {
+        // Relaxed: only whether many messages went since.
+        let filled = Cell::new(end.slots.tail().load(Ordering::Relaxed));
+        Self { end, filled }
+    }
+
     /// How this handle waits while the queue is full (default: [`Wait::Adaptive`]).
     #[must_use]
     pub fn wait_strategy(mut self, wait: Wait) -> Self {
@@ -317,6 +326,9 @@ impl<T: Payload> Producer<T> {
             NoSpace::Full => {}
             other => return Err(other),
         }
+        // Relaxed: a guess; others may have moved it, too, which is as good.
+        let tail = self.end.slots.tail().load(Ordering::Relaxed);
+        self.end.stay_away(most, &self.filled, tail);
         self.end.counters().count(Counter::SendsWaited);
         let condition = || match self.claim_slots(most) {
             Err(NoSpace::Full) => self.is_there_a_point().err().map(Err),
