@@ -60,12 +60,12 @@ fn what_differs_is_named() {
         ObjectError::WrongParameter { what: "inline bytes", found: 8, expected: 0, .. }
     );
     refused!(
-        again(options().loans(1).blocks(25)),
+        again(options().loans(1).blocks(29)),
         ObjectError::WrongParameter { what: "loans a subscriber", .. }
     );
     refused!(
         again(options().blocks(50)),
-        ObjectError::WrongParameter { what: "blocks of a size", found: 25, expected: 50, .. }
+        ObjectError::WrongParameter { what: "blocks of a size", found: 29, expected: 50, .. }
     );
     refused!(again(options().at_first(5)), ObjectError::WrongParameter { what: "blocks at first", .. });
     refused!(options().create(&region, "t", 4), ObjectError::NameTaken { .. });

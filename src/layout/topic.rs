@@ -53,11 +53,12 @@
 //!   a block:    0          8                               16               64
 //!              ┌──────────┬───────────────────────────────┬────────────────┬─────────┐
 //!              │ holders  │ publisher                     │ reserved, zero │ payload │
-//!              │ bit s: s │ [given up:32][out][kept][own] │                │         │
+//!              │ bit s: s │ [given up:31][bits:3][own:30] │                │         │
 //!              └──────────┴───────────────────────────────┴────────────────┴─────────┘
 //! ```
 //!
-//! A block is free when nobody holds it *and* it has no publisher. It counts how often it was claimed and given up. Blocks are numbered through all classes.
+//! A block is free when nobody holds it *and* it has no publisher. It counts how often it was claimed and given up. The bits
+//! of `publisher`, highest first: *spare* (claimed ahead, for a message that may never be), *out* (published already), *kept* (by the history). Blocks are numbered through all classes.
 //! In the directory `item_size` is that of a `T`, 0 for a topic of bytes; `item_count` the entries of a
 //! subscription; the log has as many, or more if the history is longer. The `parameters` are `subscribers`, `publishers`, `history` and `inline` (bytes of a short
 //! payload).
@@ -125,6 +126,10 @@ pub const BLOCK_PUBLISHER: u64 = 8;
 pub const KEPT: u32 = 1 << 30;
 /// The bit that says, beside a publisher's name, that it has published the block.
 pub const OUT: u32 = 1 << 31;
+/// The bit that says, beside a publisher's name, that it has claimed the block ahead, for its next message.
+pub const SPARE: u64 = 1 << 32;
+/// By this much `publisher` grows each time that the block is given up.
+pub const GIVEN_UP: u64 = 1 << 33;
 
 /// The most subscribers, a bit each.
 pub const MAX_SUBSCRIBERS: u64 = 64;

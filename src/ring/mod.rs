@@ -27,6 +27,8 @@ pub mod error;
 pub(crate) mod habit;
 pub(crate) mod lanes;
 #[cfg(not(allmende_loom))]
+pub(crate) mod line_order;
+#[cfg(not(allmende_loom))]
 pub(crate) mod mapped_records;
 pub(crate) mod members;
 #[cfg(all(test, allmende_loom))]

@@ -5,6 +5,7 @@ use comfy_table::{Cell, Table, presets};
 use serde_json::{Value, json};
 
 use crate::show::{Format, Result, bytes, print, print_json};
+use crate::standing::Standing;
 
 /// What `ls` can be told.
 #[derive(clap::Args)]
@@ -54,6 +55,19 @@ fn as_json(found: &Found) -> Value {
     value
 }
 
+/// What is to be said of regions whose processes were all killed.
+fn hint(found: &[Found]) -> &'static str {
+    let abandoned = |found: &&Found| match (&found.found_as, &found.region) {
+        (FoundAs::Named(name), region) => Standing::of(name, region).abandoned(),
+        (FoundAs::Memfd { .. }, _) => false,
+    };
+    match found.iter().filter(abandoned).count() {
+        0 => "",
+        1 => "one of them no living process uses: see `allmende gc`\n",
+        _ => "some of them no living process uses: see `allmende gc`\n",
+    }
+}
+
 fn table(found: &[Found]) -> String {
     if found.is_empty() {
         return "no regions of yours now: each goes with the last process that uses it\n".to_owned();
@@ -77,5 +91,5 @@ fn table(found: &[Found]) -> String {
         }
         table.add_row(row);
     }
-    format!("{table}\n")
+    format!("{table}\n{}", hint(found))
 }

@@ -112,8 +112,11 @@ fn gc_removes_what_only_the_dead_have_used() {
     }
     assert_eq!(ground.judged(), all, "nothing was removed");
 
+    assert!(ground.says(&["ls"]).ends_with("some of them no living process uses: see `allmende gc`\n"));
+
     let text = ground.says(&["gc", "--yes"]);
     assert!(text.contains("2 regions removed"), "{text}");
+    assert!(!ground.says(&["ls"]).contains("allmende gc"));
     let left: Vec<_> = all.into_iter().filter(|&(_, goes)| !goes).collect();
     assert_eq!(ground.judged(), left);
     assert!(ground.says(&["gc", "--yes"]).ends_with("nothing to remove\n"));

@@ -62,6 +62,8 @@ pub(super) struct Mapped {
     blocks: u32,
     /// Loans that a subscriber may hold.
     pub(super) loans: u32,
+    /// So many blocks are enough for everybody, see [`enough_blocks`].
+    enough: u64,
 }
 
 // SAFETY: a pointer to shared words, and to blocks that only those reach who have claimed or hold them by the
@@ -90,6 +92,14 @@ pub(super) fn lay_out(classes: &mut [Class], mut offset: u64) -> Option<u64> {
     Some(offset)
 }
 
+/// With so many blocks of a size nobody ever lacks one, if all subscribers are lossless or overwriting and publishers hold
+/// one loan each: those in the log or in the history, those that subscribers hold, and two for each publisher, of
+/// which one is claimed ahead.
+pub(super) fn enough_blocks(depth: u64, history: u64, subscribers: u64, loans: u64, publishers: u64) -> u64 {
+    // Far below 2^64: at most 2^24, 2^6 · 2^32 and 2^7.
+    depth.max(history) + subscribers * loans + 2 * publishers + 1
+}
+
 impl Mapped {
     /// `None` when what stands in the object's directory entry or head cannot be.
     pub(super) fn new(memory: &Memory, object: &Object) -> Option<Self> {
@@ -114,6 +124,7 @@ impl Mapped {
             return None;
         }
         let blocks = classes[..class_count].iter().map(|class| class.count).sum();
+        let loans = word32(LOANS);
         Some(Self {
             base,
             subscribers: usize::try_from(subscribers).ok()?,
@@ -127,7 +138,8 @@ impl Mapped {
             classes,
             class_count,
             blocks,
-            loans: word32(LOANS),
+            loans,
+            enough: enough_blocks(object.item_count, history, subscribers, loans.into(), publishers),
         })
     }
 
@@ -140,6 +152,13 @@ impl Mapped {
     pub(super) fn longest(&self) -> usize {
         let largest = self.classes().last().map_or(0, |class| class.size);
         usize::try_from(largest).unwrap_or(usize::MAX).max(self.inline)
+    }
+
+    /// Whether there are so many blocks of a class that each publisher may have one in reserve, and yet none lacks one: see
+    /// `Options::blocks`.
+    #[inline]
+    pub(super) fn spares(&self, class: usize) -> bool {
+        u64::from(self.classes[class].count) >= self.enough
     }
 
     /// The class of the smallest blocks that have room for `length` bytes.
@@ -200,7 +219,11 @@ impl Mapped {
         if block >= self.blocks {
             return None;
         }
-        let class = self.classes().iter().rev().find(|class| class.first <= block)?;
+        // Typed topics have one class, and this is looked up several times a message.
+        let class = match self.classes() {
+            [only] => only,
+            classes => classes.iter().rev().find(|class| class.first <= block)?,
+        };
         Some((class.offset + u64::from(block - class.first) * class.stride, class))
     }
 

@@ -31,7 +31,7 @@
 //! ([`TopicOptions::inline`]): then it is copied out when it is received. A publisher writes into a block that it
 //! [claimed](Publisher::loan); subscribers read it there, each as long as it holds its [`Loan`], several at once
 //! and given back in any order. A subscriber keeps at most `depth + loans` blocks from being free, however slow
-//! it is; a publisher the one that it writes; the history as many as it has messages. A received message can be
+//! it is; a publisher the one that it writes (and, where there are enough, the next one); the history as many as it has messages. A received message can be
 //! forwarded to another topic by copy only.
 //!
 //! # When somebody dies

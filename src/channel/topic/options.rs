@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::handle::Topic;
-use super::mapped::Class;
+use super::mapped::{Class, enough_blocks};
 use super::message::Message;
 use super::shared::{How, Kind, Shared};
 use crate::Region;
@@ -88,9 +88,11 @@ impl<T: Message + ?Sized> TopicOptions<T> {
 
     /// How many blocks there can be of a typed topic's size, and of each of the default sizes of a topic of bytes.
     ///
-    /// The default, `max(depth, history) + subscribers × loans + publishers + 1`, is what it takes for no publisher
+    /// The default, `max(depth, history) + subscribers × loans + 2 × publishers + 1`, is what it takes for no publisher
     /// ever to lack one as long as all subscribers are lossless or overwriting, and publishers hold one loan each. A
-    /// subscriber that drops the newest may keep `depth` blocks more from being free.
+    /// subscriber that drops the newest may keep `depth` blocks more from being free. With as many as that (of a size),
+    /// each publisher claims the block for its next message behind the one before, while nobody waits for it; with
+    /// fewer, when it is asked for one.
     #[must_use]
     pub fn blocks(mut self, most: u32) -> Self {
         self.wishes.blocks = Some(most);
@@ -193,10 +195,8 @@ impl Wishes {
             (Some(bytes), Content::Bytes) => bytes,
             (None, Content::Bytes) => 104,
         };
-        let needed = depth.max(history)
-            + u64::from(self.subscribers) * u64::from(self.loans)
-            + u64::from(self.publishers)
-            + 1;
+        let (subscribers, publishers) = (self.subscribers.into(), self.publishers.into());
+        let needed = enough_blocks(depth, history, subscribers, self.loans.into(), publishers);
         let blocks = self.blocks.unwrap_or(u32::try_from(needed).unwrap_or(u32::MAX));
         let sizes = match of {
             Content::Typed { .. } if !self.classes.is_empty() => {

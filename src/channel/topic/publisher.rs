@@ -50,6 +50,18 @@ enum Refused {
     Block(usize),
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Spare {
+    class: usize,
+    block: u32,
+    payload: NonNull<u8>,
+}
+
+// SAFETY: as for `Place`.
+unsafe impl Send for Spare {}
+// SAFETY: as for `Place`.
+unsafe impl Sync for Spare {}
+
 #[derive(Debug)]
 pub(super) struct RawPublisher {
     shared: Arc<Shared>,
@@ -60,6 +72,8 @@ pub(super) struct RawPublisher {
     /// Where to look for a free block of each class.
     next: [u32; MAX_CLASSES],
     refused: Refused,
+    /// A block that was claimed ahead for the next message, and its class: behind a message there is time, as a rule.
+    spare: Option<Spare>,
     /// Where a short message is written, before it is copied into the entries.
     words: Box<UnsafeCell<[u64; SHORT]>>,
 }
@@ -97,6 +111,7 @@ impl RawPublisher {
             delivering,
             next: [0; MAX_CLASSES],
             refused: Refused::Room,
+            spare: None,
             words: Box::new(UnsafeCell::new([0; SHORT])),
         })
     }
@@ -158,8 +173,14 @@ impl RawPublisher {
         let Some(smallest) = mapped.smallest_for(length) else {
             return Err(TryLoanError::TooLarge { length, max: mapped.longest() });
         };
-        let claimed = pool::claim(mapped, smallest, self.me, &mut self.next[smallest]);
-        let block = match claimed {
+        if let Some(Spare { class, block, payload }) = self.spare
+            && class == smallest
+        {
+            self.spare = None;
+            pool::use_spare(mapped, block);
+            return Ok(Place { block: Some(block), payload });
+        }
+        let block = match pool::claim(mapped, smallest, self.me, &mut self.next[smallest]) {
             Some(block) => block,
             None => self.another_block(smallest)?,
         };
@@ -173,6 +194,7 @@ impl RawPublisher {
     /// One of a class that grows, else a larger one.
     #[cold]
     fn another_block(&mut self, smallest: usize) -> Result<u32, TryLoanError> {
+        self.let_spare_go();
         let mapped = &self.shared.mapped;
         let mut classes = smallest..mapped.classes().len();
         let grown = classes.clone().find(|&class| Self::grow(&self.shared, self.me, class));
@@ -289,18 +311,44 @@ impl RawPublisher {
         }
         // Those who wait for the turn.
         shared.wake(mapped.publishers_event());
-        if let Some(block) = descriptor.block {
-            self.ask_for_next(block);
-        }
-        // Whatever was refused before: that was long ago.
-        self.refused = Refused::Room;
-        match result {
+        let outcome = match result {
             Ok(()) => Ok(()),
             Err(NoRoom::Full { subscription, cursor }) => {
                 shared.counters().queued(mapped.depth());
                 Err(NotYet::Full(subscription, cursor))
             }
             Err(NoRoom::Corrupt) => Err(NotYet::Access(AccessError::Corrupt)),
+        };
+        // Whatever was refused before: that was long ago.
+        self.refused = Refused::Room;
+        if let Some(block) = descriptor.block {
+            self.claim_ahead(block, outcome.is_ok());
+        }
+        outcome
+    }
+
+    /// `block` is delivered, if that `went_well`: claims one for the next message, where there are enough, and asks for the
+    /// one that will most likely be claimed after that.
+    #[inline]
+    fn claim_ahead(&mut self, block: u32, went_well: bool) {
+        let mapped = &self.shared.mapped;
+        let class = mapped.class_of(block);
+        if went_well && self.spare.is_none() && mapped.spares(class) {
+            let claimed = pool::claim_ahead(mapped, class, self.me, &mut self.next[class]);
+            self.spare = claimed.and_then(|block| {
+                let payload = mapped.payload(Descriptor { block: Some(block), length: 0 })?;
+                cache::take_line(payload.as_ptr());
+                Some(Spare { class, block, payload })
+            });
+        }
+        self.ask_for_next(block);
+    }
+
+    /// Somebody lacks a block, or nobody needs one any more.
+    fn let_spare_go(&mut self) {
+        if let Some(Spare { block, .. }) = self.spare.take() {
+            pool::let_spare_go(&self.shared.mapped, block);
+            self.shared.notify_publishers();
         }
     }
 
@@ -424,6 +472,7 @@ fn let_it_get_ahead(mapped: &Mapped, subscription: usize, before: u64) {
 impl Drop for RawPublisher {
     fn drop(&mut self) {
         if !self.shared.forked() {
+            self.let_spare_go();
             leave_publisher(&self.shared, self.index);
         }
     }

@@ -58,7 +58,9 @@ pub(crate) fn state(region: &Region, object: &Object) -> Option<SharedState> {
     for (index, class) in mapped.classes().iter().enumerate() {
         let committed = pool::committed(&mapped, index);
         let count = committed.len();
-        let held = committed.filter(|&block| !pool::is_free(&mapped, block)).count();
+        // What publishers have claimed ahead is as good as free.
+        let held = |&block: &u32| !pool::is_free(&mapped, block) && !pool::is_spare(&mapped, block);
+        let held = committed.filter(held).count();
         facts.push(("blocks", format!("{} B: {held} of {count} held, up to {}", class.size, class.count)));
     }
     if subscriptions::unclean(&mapped) {

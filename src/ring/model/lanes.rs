@@ -527,41 +527,44 @@ fn loom_lanes_producer_and_successor_of_a_dead_consumer() {
 }
 
 /// The role is handed on with no wake-up before it, whose barrier would order more. `dies`: by the sweep of a third.
+/// (Who comes is not the thread that runs first: so each step of the others is one that it may find.)
 fn handed_on(dies: bool) {
     check(2, move || {
         let (kernel, heap) = (Kernel::new(), Heap::of(1));
         let producing = kernel.process(2);
         let mut producer = Producer::join(&heap, &producing);
         (0..2).for_each(|number| producer.push(number).expect("it is there"));
-        let first = {
-            let (process, heap) = (kernel.process(1), heap.clone());
-            drop(Consumer::new(&heap, &process));
-            thread::spawn(move || {
-                let life = || {
-                    let mut consumer = Consumer::in_role(&heap, &process);
-                    let length = consumer.look().expect("it was sent");
-                    consumer.merge.hand_out(&heap.lane(0), length);
-                    consumer.merge.release(&heap.lane(0), length);
-                    if dies {
-                        die_here();
-                    }
-                    lanes::leave(&*heap, |event| process.wake(event, u32::MAX));
-                };
-                process.killed_after(u32::MAX, life, || ());
-            })
-        };
+        drop(producer);
+        let process = kernel.process(1);
+        let mut consumer = Consumer::new(&heap, &process);
         let sweeper = {
             let (process, heap) = (kernel.process(0), heap.clone());
             dies.then(|| thread::spawn(move || heap.sweep(&process)))
         };
-        let me = kernel.process(3);
-        let mut successor = Consumer::new(&heap, &me);
-        // What is behind that which was given back.
-        successor.receive(|_, number, seen| assert_eq!((number, seen), (1, false))).expect("it was sent");
-        first.join().expect("no panic");
+        let successor = {
+            let (process, heap) = (kernel.process(3), heap.clone());
+            thread::spawn(move || {
+                let mut successor = Consumer::new(&heap, &process);
+                // What is behind that which was given back.
+                successor
+                    .receive(|_, number, seen| assert_eq!((number, seen), (1, false)))
+                    .expect("it was sent");
+            })
+        };
+        let life = || {
+            let length = consumer.look().expect("it was sent");
+            consumer.merge.hand_out(&heap.lane(0), length);
+            consumer.merge.release(&heap.lane(0), length);
+            if dies {
+                die_here();
+            }
+            lanes::leave(&*heap, |event| process.wake(event, u32::MAX));
+        };
+        process.killed_after(u32::MAX, life, || ());
         if let Some(sweeper) = sweeper {
             sweeper.join().expect("no panic");
         }
+        successor.join().expect("no panic");
     });
 }
 

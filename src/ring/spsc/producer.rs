@@ -13,6 +13,7 @@ use crate::payload::Payload;
 use crate::region::AccessError;
 use crate::ring::core::{Backing, MAX_RUN, Producing};
 use crate::ring::error::{PushError, TryPushError};
+use crate::ring::line_order::write_first_line_last;
 use crate::ring::roles::{Peer, Role};
 use crate::ring::waiting::{self, Look, NoSpace};
 use crate::sync::wait::Wait;
@@ -272,7 +273,7 @@ impl<T: Payload> Producer<T> {
     fn write(&mut self, position: u64, value: T) {
         // SAFETY: `claim` gave this producer the slot, which nobody reads before its stamp; in
         // bounds and aligned (see `payload`).
-        unsafe { self.slots.payload(position).write(value) };
+        unsafe { write_first_line_last(self.slots.payload(position), value, Slots::<T>::IN_FIRST_LINE) };
     }
 
     #[inline(always)]

@@ -50,6 +50,10 @@ impl<T> Slots<T> {
     #[allow(clippy::cast_possible_truncation)]
     const LINES: usize = Self::STRIDE as usize / LINE;
 
+    /// How many bytes of a payload lie in the line of its stamp.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(super) const IN_FIRST_LINE: usize = LINE.saturating_sub(payload_offset(align_of::<T>()) as usize);
+
     /// `None` when the object is too short for what its directory entry says.
     pub(super) fn new(memory: &Memory, object: &Object) -> Option<Self> {
         let capacity = object.item_count;

@@ -177,10 +177,11 @@ fn enter(
     let entry = backing.entry(entries, position);
     // Relaxed, all: the stamp that follows is stored with Release. One who evicted may write while the
     // subscriber reads: that one's compare-and-swap on the cursor then fails, and it forgets what it read.
-    entry[DESCRIPTOR].store(descriptor.word(), Ordering::Relaxed);
-    for (to, &word) in entry[INLINE..].iter().zip(inline) {
+    // From the end, so that the line of the stamp, at which subscribers look, is taken last (see `ring::line_order`).
+    for (to, &word) in entry[INLINE..].iter().zip(inline).rev() {
         to.store(word, Ordering::Relaxed);
     }
+    entry[DESCRIPTOR].store(descriptor.word(), Ordering::Relaxed);
     entry[NUMBER].store(number.wrapping_add(1), Ordering::Relaxed);
     // Release: pairs with the Acquire in `Taking::take`: entry, payload and the holder's bit come before.
     entry[STAMP].store(position.wrapping_add(1), Ordering::Release);

@@ -95,7 +95,7 @@ pub(crate) trait Backing {
     fn entry(&self, of: Entries, position: u64) -> &[AtomicU64];
     /// A hint: the payload of a message in a block will be read soon.
     fn will_read(&self, _: Descriptor) {}
-    /// A hint: the entry will be taken next.
+    /// A hint: the entry will be taken soon.
     fn will_take(&self, _: Entries, _position: u64) {}
     /// A hint: the entry will be written soon. By now it may be.
     fn will_write(&self, _: Entries, _position: u64) {}

@@ -4,13 +4,14 @@
 //! | --- | --- | --- |
 //! | 0 | 0 | free |
 //! | owner | 0, or bits of those that it is just being delivered to | claimed: being written, or delivered |
+//! | owner, SPARE | as above | claimed ahead: its owner may never write it |
 //! | owner, OUT | any | delivered; its publisher is about to let it go |
 //! | owner, KEPT | any | the same, and in the history already |
 //! | KEPT | any | in the history, and held by those whose bits are set |
 //! | 0 | not 0 | held |
 //! | owner | not 0, bits of an earlier delivery | looked at by one who found it free and comes too late: it goes on |
 //!
-//! The upper half of `publisher` counts how often the block was given up: with the store that gives it up, so that
+//! The rest of `publisher` counts how often the block was given up: with the store that gives it up, so that
 //! whoever dies has either done both or nothing.
 
 #![forbid(unsafe_code)]
@@ -18,10 +19,10 @@
 use super::Backing;
 use crate::atomic::Ordering;
 use crate::layout::owner::{self, Owner};
-use crate::layout::topic::{KEPT, OUT};
+use crate::layout::topic::{GIVEN_UP, KEPT, OUT, SPARE};
 
-/// The half of a block's `publisher` that says who and what; the other one counts.
-const STATE: u64 = 0xFFFF_FFFF;
+/// The bits of a block's `publisher` that say who and what; the other ones count.
+const STATE: u64 = GIVEN_UP - 1;
 
 /// The same block, with that state.
 #[inline]
@@ -37,12 +38,40 @@ pub(super) fn is_in_state(word: u64, state: u32) -> bool {
 
 /// How often a block was given up.
 pub(super) fn given_up(word: u64) -> u64 {
-    word >> 32
+    word / GIVEN_UP
 }
 
 /// Claims a free block of `class` for `me`; `next` is where to begin, a private hint.
 #[inline]
 pub(crate) fn claim(backing: &impl Backing, class: usize, me: Owner, next: &mut u32) -> Option<u32> {
+    claim_as(backing, class, u64::from(me.bits()), next)
+}
+
+/// The same, ahead: for a message that may never come. Whoever dies with it has given nothing up.
+#[inline]
+pub(crate) fn claim_ahead(backing: &impl Backing, class: usize, me: Owner, next: &mut u32) -> Option<u32> {
+    claim_as(backing, class, u64::from(me.bits()) | SPARE, next)
+}
+
+/// The message has come for which `block` was claimed ahead.
+#[inline]
+pub(crate) fn use_spare(backing: &impl Backing, block: u32) {
+    if let Some(publisher) = backing.publisher(block) {
+        // Relaxed, both: it names us, so nobody else writes it, and nobody learns anything from it.
+        publisher.store(publisher.load(Ordering::Relaxed) & !SPARE, Ordering::Relaxed);
+    }
+}
+
+/// Lets a block go that was claimed ahead.
+pub(crate) fn let_spare_go(backing: &impl Backing, block: u32) {
+    if let Some(publisher) = backing.publisher(block) {
+        // Relaxed: it names us. Release: as in `abandon`.
+        publisher.store(with_state(publisher.load(Ordering::Relaxed), 0), Ordering::Release);
+    }
+}
+
+#[inline]
+fn claim_as(backing: &impl Backing, class: usize, mine: u64, next: &mut u32) -> Option<u32> {
     let blocks = committed(backing, class);
     let count = blocks.end - blocks.start;
     for _ in 0..count {
@@ -57,9 +86,8 @@ pub(crate) fn claim(backing: &impl Backing, class: usize, me: Owner, next: &mut 
         if holders.load(Ordering::Relaxed) != 0 || !is_in_state(free, 0) {
             continue;
         }
-        let mine = with_state(free, me.bits());
         // Acquire: pairs with the Release that took the last publisher's name, or the history's mark, out.
-        if publisher.compare_exchange(free, mine, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if publisher.compare_exchange(free, free | mine, Ordering::Acquire, Ordering::Relaxed).is_err() {
             continue;
         }
         // Looked at again: another may have published it in between.
@@ -84,7 +112,7 @@ pub(crate) fn abandon(backing: &impl Backing, block: u32) {
 
 /// Free, and given up once more.
 fn once_more(word: u64) -> u64 {
-    with_state(word.wrapping_add(1 << 32), 0)
+    with_state(word.wrapping_add(GIVEN_UP), 0)
 }
 
 /// Ends the hold of `subscription` on a block.
@@ -118,6 +146,12 @@ pub(crate) fn grow(backing: &impl Backing, class: usize, part: u32) -> bool {
 /// Whether there are blocks of `class` that are not in use yet.
 pub(crate) fn can_grow(backing: &impl Backing, class: usize) -> bool {
     committed(backing, class).end < backing.blocks_of(class).end
+}
+
+/// Whether a block was claimed ahead.
+#[cfg_attr(allmende_loom, allow(dead_code))]
+pub(crate) fn is_spare(backing: &impl Backing, block: u32) -> bool {
+    backing.publisher(block).is_some_and(|publisher| publisher.load(Ordering::Relaxed) & SPARE != 0)
 }
 
 /// Whether a block is free: a look, which [`claim`] confirms.
@@ -164,11 +198,11 @@ pub(crate) fn sweep(backing: &impl Backing, dead: Owner) {
         // Relaxed: the dead writes no more, and nobody else writes to a word that names it.
         let word = publisher.load(Ordering::Relaxed);
         if word & u64::from(owner::MASK) == u64::from(dead.bits()) {
-            let is_out = word & u64::from(KEPT | OUT) != 0;
+            let not_lost = word & (u64::from(KEPT | OUT) | SPARE) != 0;
             let kept = if word & u64::from(KEPT) != 0 { KEPT } else { 0 };
             // Whoever holds it goes on, and so does the history: it was published, or is another's, claimed too
-            // late.
-            let after = if is_out { with_state(word, kept) } else { once_more(word) };
+            // late. One that was claimed ahead is no message that was given up.
+            let after = if not_lost { with_state(word, kept) } else { once_more(word) };
             // Release: pairs with the Acquire in `claim`.
             publisher.store(after, Ordering::Release);
         }

@@ -32,11 +32,11 @@ pub(crate) fn join(backing: &impl Backing, me: Owner, policy: Policy, replay: u6
     let index = (0..backing.subscribers()).find(|&index| {
         let word = backing.role(index);
         let now = word.load(Ordering::Relaxed);
-        // Acquire: pairs with the Release of the last subscriber's leaving or sweep. From here on a sweep
-        // finds us, and cleans.
+        // Relaxed: all that the last one did came before it was marked unclean, and who cleaned had the turn, as
+        // we have. From here on a sweep finds us, and cleans.
         busy & 1 << index == 0
             && Owner::from_word(now).is_none()
-            && word.compare_exchange(now, me.bits(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+            && word.compare_exchange(now, me.bits(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     })?;
     let bit = 1_u64 << index;
     for (word, of) in [(Head::Overwriting, Policy::OverwriteOldest), (Head::Dropping, Policy::DropNewest)] {
@@ -80,6 +80,7 @@ pub(crate) fn join(backing: &impl Backing, me: Owner, policy: Policy, replay: u6
         parity,
         overwriting: policy == Policy::OverwriteOldest,
         expected: first,
+        found: 0,
     })
 }
 
@@ -135,7 +136,7 @@ fn clean_soon(backing: &impl Backing, me: Owner) {
 pub(crate) fn leave(backing: &impl Backing, index: usize, me: Owner) {
     mark_unclean(backing, index);
     clean_soon(backing, me);
-    // Release: pairs with the Acquire in `join`.
+    // Release: not before the mark, lest a kill in between leave a subscription that nobody cleans.
     backing.role(index).store(role::LEFT, Ordering::Release);
 }
 
@@ -150,8 +151,8 @@ pub(crate) fn sweep(backing: &impl Backing, dead: Owner) {
         turn::give_back(backing.turn());
     }
     let of_dead = |index: &usize| {
-        // Acquire: what it did before.
-        backing.role(*index).load(Ordering::Acquire) & owner::MASK == dead.bits()
+        // Relaxed: a word that names the dead is written by sweeps only; its death orders what it did.
+        backing.role(*index).load(Ordering::Relaxed) & owner::MASK == dead.bits()
     };
     for index in (0..backing.subscribers()).filter(of_dead) {
         mark_unclean(backing, index);
@@ -159,8 +160,8 @@ pub(crate) fn sweep(backing: &impl Backing, dead: Owner) {
     // In the dead's name: a sweep that dies here is followed by one that finds the turn to be the dead's.
     clean_soon(backing, dead);
     for index in (0..backing.subscribers()).filter(of_dead) {
-        // Last: as long as the word names the dead, the next sweep does all of this again. Release: pairs
-        // with the Acquire in `join`.
+        // Last: as long as the word names the dead, the next sweep does all of this again. Release: for the case
+        // of a kill in between.
         backing.role(index).store(role::DIED, Ordering::Release);
     }
     pool::sweep(backing, dead);
@@ -187,7 +188,17 @@ pub(crate) struct Taking {
     overwriting: bool,
     /// The number of the next message if none is missed.
     expected: u64,
+    /// How many messages it has found since there was none.
+    found: u32,
 }
+
+/// A subscriber that has found so many messages without having to wait reads a stream,
+const STREAM: u32 = 16;
+/// and asks for the entry so many messages ahead: to ask for the next one is too late where a line takes longer than a
+/// message. (Eight subscriptions that one process drains took 430 ns a message where a line takes 200, and take 106.)
+const AHEAD: u64 = 4;
+/// Where there are fewer entries than that, it would ask for the one that is being written.
+const ENOUGH: u64 = 4 * AHEAD;
 
 /// So often a subscriber tries against publishers that evict what it is about to take, before it says "none".
 const TRIES: u32 = if cfg!(allmende_loom) { 4 } else { 1 << 16 };
@@ -235,6 +246,7 @@ impl Taking {
                 if self.overwriting && self.caught_up(self.cursor(backing)) {
                     continue;
                 }
+                self.found = 0;
                 return None;
             }
             // Relaxed, all: came before the stamp; and if somebody overwrites them just now, the
@@ -245,7 +257,9 @@ impl Taking {
                 None => copy(entry, descriptor),
                 Some(_) => backing.will_read(descriptor),
             }
-            backing.will_take(self.entries, self.position.wrapping_add(1));
+            self.found = self.found.wrapping_add(1);
+            let ahead = if self.found >= STREAM && backing.depth() >= ENOUGH { AHEAD } else { 1 };
+            backing.will_take(self.entries, self.position.wrapping_add(ahead));
             let from = self.position << 1 | self.parity;
             let to = self.position.wrapping_add(1) << 1 | self.parity;
             let cursor = backing.cursor(self.index);

@@ -52,8 +52,8 @@ impl Payload for Bytes {
 
     #[inline]
     fn write_flat(&self, variant: u64, out: &mut [u8]) -> usize {
-        write(variant, &mut out[..self.size]);
-        self.size
+        write(variant, out);
+        out.len()
     }
 
     #[inline]

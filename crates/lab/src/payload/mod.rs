@@ -32,7 +32,8 @@ pub trait Payload {
     /// Length of the longest flat message.
     fn flat_capacity(&self) -> usize;
 
-    /// Writes the same content in full and in place, readable without decoding; returns the length.
+    /// Writes the same content in full and in place, readable without decoding; returns the length. `out` has the
+    /// capacity that [`Self::flat_capacity`] says.
     fn write_flat(&self, variant: u64, out: &mut [u8]) -> usize;
 
     /// Reads a flat message in full and in place; the digest is that of the value.

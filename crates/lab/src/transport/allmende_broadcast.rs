@@ -7,7 +7,7 @@ use allmende::channel::broadcast::{Broadcast, Producer, Reader, Start};
 use allmende::{Payload, Region};
 
 use super::in_region::{Ends, Side, failed, strategy};
-use super::{Shape, check_length, slots_room};
+use super::{Shape, slots_room, value};
 use crate::error::Result;
 
 /// One end: the producer of one broadcast and a reader of the other. Every message is one `P`.
@@ -15,7 +15,6 @@ use crate::error::Result;
 pub struct AllmendeBroadcast<P: Payload> {
     producer: Producer<P>,
     reader: Reader<P>,
-    out: P,
 }
 
 impl<P: Payload> Ends for AllmendeBroadcast<P> {
@@ -34,14 +33,12 @@ impl<P: Payload> Ends for AllmendeBroadcast<P> {
         Ok(Self {
             producer: to.producer().map_err(failed("becoming the producer"))?,
             reader: reader.wait_strategy(strategy(shape.wait)),
-            out: P::new_zeroed(),
         })
     }
 
     #[inline]
     fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
-        check_length(write(self.out.as_mut_bytes())?, size_of::<P>())?;
-        self.producer.push(self.out).map_err(failed("sending"))
+        self.producer.push(value(write)?).map_err(failed("sending"))
     }
 
     #[inline]

@@ -10,22 +10,20 @@
 use allmende::spsc::{Consumer, Producer, Ring};
 use allmende::{Payload, Region};
 
-use super::in_region::{Ends, Side, failed, strategy};
-use super::{Shape, check_length, slots_room};
+use super::Shape;
+use super::in_region::{Side, failed, strategy};
+use super::values::Values;
 use crate::error::Result;
 
-/// One end: the producer of one ring and the consumer of the other. Every message is one `P`.
+/// One end: the producer of one ring and the consumer of the other.
 #[derive(Debug)]
 pub struct AllmendeSlots<P: Payload> {
     producer: Producer<P>,
     consumer: Consumer<P>,
-    out: P,
 }
 
-impl<P: Payload> Ends for AllmendeSlots<P> {
-    fn room(shape: &Shape) -> Result<usize> {
-        slots_room::<P>(shape)
-    }
+impl<P: Payload> Values for AllmendeSlots<P> {
+    type Value = P;
 
     fn join(region: &Region, shape: &Shape, side: Side) -> Result<Self> {
         let ring =
@@ -35,19 +33,16 @@ impl<P: Payload> Ends for AllmendeSlots<P> {
         Ok(Self {
             producer: to.producer().map_err(failed("taking the producer's role"))?.wait_strategy(wait),
             consumer: from.consumer().map_err(failed("taking the consumer's role"))?.wait_strategy(wait),
-            out: P::new_zeroed(),
         })
     }
 
     #[inline]
-    fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
-        check_length(write(self.out.as_mut_bytes())?, size_of::<P>())?;
-        self.producer.push(self.out).map_err(failed("sending"))
+    fn push(&mut self, value: P) -> Result<()> {
+        self.producer.push(value).map_err(failed("sending"))
     }
 
     #[inline]
-    fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-        let value = self.consumer.pop().map_err(failed("receiving"))?;
-        read(value.as_bytes())
+    fn pop(&mut self) -> Result<P> {
+        self.consumer.pop().map_err(failed("receiving"))
     }
 }

@@ -7,8 +7,9 @@
 use allmende::topic::{Message, Publisher, Subscriber, Topic, TopicOptions};
 use allmende::{Payload, Region};
 
+use super::Shape;
 use super::in_region::{Ends, Side, failed, strategy};
-use super::{Shape, check_length, slots_room};
+use super::values::Values;
 use crate::error::Result;
 
 /// The publisher of one topic and the subscriber of the other.
@@ -36,37 +37,30 @@ fn options<T: Message + ?Sized>() -> TopicOptions<T> {
 
 /// One end of topics of a type.
 #[derive(Debug)]
-pub struct AllmendeTypedTopic<P: Payload> {
-    pair: Pair<P>,
-    out: P,
-}
+pub struct AllmendeTypedTopic<P: Payload>(Pair<P>);
 
-impl<P: Payload> Ends for AllmendeTypedTopic<P> {
-    fn room(shape: &Shape) -> Result<usize> {
-        slots_room::<P>(shape)
-    }
+impl<P: Payload> Values for AllmendeTypedTopic<P> {
+    type Value = P;
 
     fn join(region: &Region, shape: &Shape, side: Side) -> Result<Self> {
         let topic = |name: &str| {
             options().open_or_create(region, name, shape.depth).map_err(failed("making a topic"))
         };
-        Ok(Self { pair: Pair::join(shape, side, topic)?, out: P::new_zeroed() })
+        Pair::join(shape, side, topic).map(Self)
     }
 
     fn heard(&self) -> bool {
-        self.pair.publisher.subscribers() > 0
+        self.0.publisher.subscribers() > 0
     }
 
     #[inline]
-    fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
-        check_length(write(self.out.as_mut_bytes())?, size_of::<P>())?;
-        self.pair.publisher.send(self.out).map_err(failed("publishing"))
+    fn push(&mut self, value: P) -> Result<()> {
+        self.0.publisher.send(value).map_err(failed("publishing"))
     }
 
     #[inline]
-    fn receive<R>(&mut self, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-        let value = self.pair.subscriber.pop().map_err(failed("receiving"))?;
-        read(value.as_bytes())
+    fn pop(&mut self) -> Result<P> {
+        self.0.subscriber.pop().map_err(failed("receiving"))
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ::crossbar::{BusSubscriber, Config, Pod, PodBus, Publisher, Stream, Subscriber, Topic};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{Handover, Shape, Transport, check_length, look, peer_failed, take_name};
+use super::{Handover, Shape, Transport, check_length, look, peer_failed, take_name, value};
 use crate::cleanup::Trace;
 use crate::error::{LabError, Result};
 use crate::watch::Watch;
@@ -270,7 +270,6 @@ impl Kind for Pinned {
 /// Its bounded bus of values.
 pub struct Bus<P: Pod> {
     bus: PodBus<P>,
-    out: P,
 }
 
 impl<P: Pod + FromBytes + IntoBytes + Immutable> Way for Bus<P> {
@@ -280,7 +279,7 @@ impl<P: Pod + FromBytes + IntoBytes + Immutable> Way for Bus<P> {
         check_length(shape.capacity, size_of::<P>())?;
         let bus = PodBus::create_bounded(region, shape.depth.next_power_of_two(), 0)
             .map_err(peer_failed("creating a bus"))?;
-        Ok(Self { bus, out: P::new_zeroed() })
+        Ok(Self { bus })
     }
 
     fn subscribe(region: &str, watch: Watch) -> Result<Self::Receiver> {
@@ -289,9 +288,8 @@ impl<P: Pod + FromBytes + IntoBytes + Immutable> Way for Bus<P> {
 
     #[inline]
     fn send(&mut self, watch: Watch, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
-        check_length(write(self.out.as_mut_bytes())?, size_of::<P>())?;
-        let Self { bus, out } = self;
-        look(watch, || bus.try_publish(*out).ok())
+        let out: P = value(write)?;
+        look(watch, || self.bus.try_publish(out).ok())
     }
 
     #[inline]

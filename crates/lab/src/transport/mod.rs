@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use allmende::payload::zerocopy::{FromBytes, IntoBytes};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{LabError, Result};
@@ -33,6 +34,7 @@ pub mod raw_sync;
 pub mod ringfire;
 pub mod tcp;
 pub mod unix;
+pub mod values;
 
 #[cfg(test)]
 mod conformance;
@@ -128,6 +130,15 @@ fn slots_room<P>(shape: &Shape) -> Result<usize> {
 #[inline]
 fn check_length(length: usize, slot: usize) -> Result<()> {
     if length == slot { Ok(()) } else { Err(LabError::SlotSize { length, slot }) }
+}
+
+/// A value that `write` makes. It is written where it is wanted, and its length is the type's: most likely it never
+/// leaves the registers before it is sent.
+#[inline]
+fn value<P: FromBytes + IntoBytes>(write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<P> {
+    let mut value = P::new_zeroed();
+    check_length(write(value.as_mut_bytes())?, size_of::<P>())?;
+    Ok(value)
 }
 
 /// Wraps what a peer says.

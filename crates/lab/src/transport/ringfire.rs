@@ -11,7 +11,7 @@ use ::ringfire::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{Handover, Shape, Transport, check_length, look, peer_failed, take_name};
+use super::{Handover, Shape, Transport, check_length, look, peer_failed, take_name, value};
 use crate::cleanup::Trace;
 use crate::error::{LabError, Result};
 use crate::watch::Watch;
@@ -39,7 +39,6 @@ pub struct Ringfire<P: Copy + 'static> {
     producer: RingProducer<P>,
     /// There once both ends have met.
     consumer: Option<RingConsumer<P>>,
-    out: P,
     watch: Watch,
     name: String,
     /// The near end's.
@@ -68,8 +67,7 @@ impl<P: Copy + FromBytes + IntoBytes + Immutable + 'static> Transport for Ringfi
         let name = trace.name().to_owned();
         let producer = Self::producer(&name, "there", shape)?;
         let handover = Handover { descriptors: Vec::new(), name: Some(name.clone()) };
-        let out = P::new_zeroed();
-        let near = Self { producer, consumer: None, out, watch: Watch::Nobody, name, _trace: Some(trace) };
+        let near = Self { producer, consumer: None, watch: Watch::Nobody, name, _trace: Some(trace) };
         Ok((near, handover))
     }
 
@@ -77,7 +75,7 @@ impl<P: Copy + FromBytes + IntoBytes + Immutable + 'static> Transport for Ringfi
         let name = take_name(handover)?;
         let consumer = Some(Self::consumer(&name, "there", Watch::Nobody)?);
         let producer = Self::producer(&name, "back", shape)?;
-        Ok(Self { producer, consumer, out: P::new_zeroed(), watch: Watch::Nobody, name, _trace: None })
+        Ok(Self { producer, consumer, watch: Watch::Nobody, name, _trace: None })
     }
 
     fn meet(&mut self) -> Result<()> {
@@ -91,9 +89,9 @@ impl<P: Copy + FromBytes + IntoBytes + Immutable + 'static> Transport for Ringfi
 
     #[inline]
     fn send(&mut self, write: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<()> {
-        check_length(write(self.out.as_mut_bytes())?, size_of::<P>())?;
-        let Self { producer, out, watch, .. } = self;
-        look(*watch, || producer.try_push(out).ok())
+        let out: P = value(write)?;
+        let Self { producer, watch, .. } = self;
+        look(*watch, || producer.try_push(&out).ok())
     }
 
     #[inline]

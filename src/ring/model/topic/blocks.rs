@@ -57,6 +57,36 @@ fn loom_topic_given_up_blocks_are_the_next_ones() {
     });
 }
 
+/// The same, if one who claimed it ahead lets it go in between.
+#[test]
+fn loom_topic_blocks_that_were_spare_are_the_next_ones() {
+    check(2, || {
+        let heap = Heap::new(1, 2, 0);
+        heap.committed.store(1, Ordering::Relaxed);
+        let writer = |heap: &Heap, me| {
+            let block = Publisher::new(heap, me).claim();
+            heap.payloads[block as usize].write(1);
+            pool::abandon(heap, block);
+        };
+        let other = {
+            let heap = heap.clone();
+            thread::spawn(move || writer(&heap, owner(1)))
+        };
+        let careful = {
+            let heap = heap.clone();
+            thread::spawn(move || {
+                if let Some(block) = pool::claim_ahead(&*heap, 0, owner(3), &mut 0) {
+                    pool::let_spare_go(&*heap, block);
+                }
+            })
+        };
+        writer(&heap, owner(2));
+        other.join().expect("no panic");
+        careful.join().expect("no panic");
+        assert!(heap.all_free_but(0));
+    });
+}
+
 /// A block of one that died, and was swept by a third, is the next one's alone, who has not heard of the death.
 #[test]
 fn loom_topic_swept_blocks_are_the_next_ones() {
@@ -96,13 +126,16 @@ fn loom_topic_growth_is_seen_whole() {
         let heap = Heap::new(1, 2, 0);
         heap.committed.store(0, Ordering::Relaxed);
         heap.holders[0].store(1, Ordering::Relaxed);
-        let grower = {
+        // Not the thread that runs first: so what the other stores is what it may find.
+        let looking = {
             let heap = heap.clone();
-            thread::spawn(move || assert!(pool::grow(&*heap, 0, 1)))
+            thread::spawn(move || {
+                let seen = !pool::committed(&*heap, 0).is_empty();
+                let claimed = pool::claim(&*heap, 0, owner(1), &mut 0).is_some();
+                assert!(claimed || !seen);
+            })
         };
-        let seen = !pool::committed(&*heap, 0).is_empty();
-        let claimed = pool::claim(&*heap, 0, owner(1), &mut 0).is_some();
-        assert!(claimed || !seen);
-        grower.join().expect("no panic");
+        assert!(pool::grow(&*heap, 0, 1));
+        looking.join().expect("no panic");
     });
 }

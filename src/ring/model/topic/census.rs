@@ -18,7 +18,17 @@ fn publisher_dies(kind: Kind, history: u64) {
                 let mut publisher = Publisher::new(&heap, owner(1));
                 let life = || {
                     if kind == Kind::Block {
-                        let block = publisher.claim();
+                        // What is claimed ahead is a claim as soon as it is used.
+                        let ahead = |publisher: &mut Publisher<'_>| {
+                            let spare = pool::claim_ahead(&*heap, 0, publisher.me, &mut publisher.next);
+                            spare.expect("the third block is free")
+                        };
+                        let block = ahead(&mut publisher);
+                        pool::let_spare_go(&*heap, block);
+                        let block = ahead(&mut publisher);
+                        publisher.claiming = true;
+                        pool::use_spare(&*heap, block);
+                        (publisher.claimed, publisher.claiming) = (1, false);
                         pool::abandon(&*heap, block);
                     }
                     publisher.publish(kind, 2);
@@ -50,6 +60,7 @@ fn publisher_dies(kind: Kind, history: u64) {
         // Killed amid a claim, it may have had the block, or not.
         let given_up = given_up + u64::from(claiming && found.given_up > given_up);
         assert_eq!(found, Census { received, queued: 0, lost: missed, abandoned: 0, given_up });
+        assert!(heap.all_free_but(index(if kind == Kind::Block { history } else { 0 })));
         killed
     });
 }
