@@ -81,6 +81,19 @@ fn loom_event_lets_one_go_on() {
     });
 }
 
+/// Two look at one set at once: one of them goes on.
+#[test]
+fn loom_event_lets_one_of_two_go_on() {
+    check(3, || {
+        let (kernel, shared) = (Kernel::new(), Shared::new(true));
+        shared.flag().set(&kernel.process(0));
+        let theirs = shared.clone();
+        let other = thread::spawn(move || theirs.flag().pass());
+        let mine = shared.flag().pass();
+        assert_ne!(mine, other.join().expect("no panic"));
+    });
+}
+
 /// Two sets that become one: what both setters did is seen.
 #[test]
 fn loom_event_passes_on_what_an_unnoticed_setter_did() {
