@@ -265,7 +265,7 @@ impl Producer {
     #[inline(always)]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), TrySendError> {
         let mut claim = self.try_claim(message.len())?;
-        short_copy::copy(message, &mut claim);
+        short_copy::copy_in(message, &mut claim);
         claim.commit();
         Ok(())
     }
@@ -290,7 +290,7 @@ impl Producer {
     #[inline(always)]
     fn push_until(&mut self, message: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
         let mut claim = self.claim_until(message.len(), deadline)?;
-        short_copy::copy(message, &mut claim);
+        short_copy::copy_in(message, &mut claim);
         claim.commit();
         Ok(())
     }
@@ -374,7 +374,7 @@ impl Producer {
     /// Whether there is known to be room, and this process may use it.
     #[inline(always)]
     fn room_at_hand(&self, length: usize) -> bool {
-        !self.role.forked() && !self.consumer_gone && self.core.room_at_hand(&self.memory, length as u64)
+        !self.role.forked() && !self.consumer_gone && self.core.room_at_hand(length as u64)
     }
 
     /// Says that the consumer is gone, once that was noticed, until a successor is there.
@@ -603,7 +603,7 @@ impl Consumer {
 
     /// Bytes of the next message, if it is there, and this process may take it.
     #[inline(always)]
-    fn at_hand(&self) -> Option<u64> {
+    fn at_hand(&mut self) -> Option<u64> {
         if self.role.forked() { None } else { self.core.whole_at_hand(&self.memory) }
     }
 

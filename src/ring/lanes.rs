@@ -217,7 +217,8 @@ pub(crate) struct Merge {
     current: End,
     /// Whose turn it is,
     turn: usize,
-    /// how many more messages it may have,
+    /// how many more messages it may have (none behind one that was lent out before: whoever finds
+    /// it looks whether the next one was, too),
     left: u32,
     /// and how many it could have.
     burst: u32,
@@ -236,8 +237,8 @@ impl Merge {
     /// Bytes of the next record, if this turn goes on and that is a message of its own. `lane`: this turn's, here and
     /// below.
     #[inline(always)]
-    pub(crate) fn at_hand(&self, lane: &impl Lane) -> Option<u64> {
-        let End { records, chain, .. } = &self.current;
+    pub(crate) fn at_hand(&mut self, lane: &impl Lane) -> Option<u64> {
+        let End { records, chain, .. } = &mut self.current;
         if self.left > 0 && *chain == Chain::None { records.whole_at_hand(lane) } else { None }
     }
 
@@ -250,8 +251,18 @@ impl Merge {
         assistant: &mut impl Assistant,
     ) -> Result<Option<u64>, NoSlot> {
         let used_up = self.left == 0;
-        if !used_up && let Some(length) = self.current.look(lanes, self.turn, assistant)? {
-            return Ok(Some(length));
+        if !used_up {
+            match self.current.look(lanes, self.turn, assistant) {
+                Ok(Some(length)) => {
+                    self.left = self.turn_goes_on(self.left);
+                    return Ok(Some(length));
+                }
+                Ok(None) => {}
+                Err(damaged) => {
+                    self.left = 0;
+                    return Err(damaged);
+                }
+            }
         }
         // Goes round, from the lane behind this turn's to this turn's.
         self.left = 0;
@@ -268,11 +279,16 @@ impl Merge {
                 } else if used_up {
                     self.burst = LONGEST_BURST.min(2 * self.burst);
                 }
-                self.left = if found.is_ok() { self.burst } else { 0 };
+                self.left = if found.is_ok() { self.turn_goes_on(self.burst) } else { 0 };
                 return found;
             }
         }
         Ok(None)
+    }
+
+    /// How many messages this turn may have, at most `left`, the one that was found included.
+    fn turn_goes_on(&self, left: u32) -> u32 {
+        if self.seen_before() { 1 } else { left }
     }
 
     /// Whose turn it is: the lane of the message that was found.
@@ -334,13 +350,14 @@ impl Merge {
     pub(crate) fn release(&mut self, lane: &impl Lane, length: u64) {
         let End { records, tally, chain } = &mut self.current;
         let message = (records.position(), length);
-        tally.messages += 1;
-        tally.bytes += match *chain {
-            Chain::Complete { length, .. } => length,
-            _ => length,
-        };
-        *chain = Chain::None;
-        tally.write(lane, message.0 + record_size(length));
+        let mut bytes = length;
+        if let Chain::Complete { length, .. } = *chain {
+            bytes = length;
+            *chain = Chain::None;
+        }
+        (tally.messages, tally.bytes) = (tally.messages + 1, tally.bytes + bytes);
+        let end = message.0 + record_size(length);
+        tally.write(lane, end);
         records.release(lane, message);
     }
 }

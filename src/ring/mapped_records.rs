@@ -31,6 +31,7 @@ pub(crate) trait Places {
 pub(crate) struct MappedRecords<P> {
     /// The ring's first byte.
     base: NonNull<u8>,
+    /// The bits of a position that say where in the memory it is; the lowest three are none of them.
     mask: u64,
     _places: PhantomData<fn() -> P>,
 }
@@ -58,12 +59,12 @@ impl<P: Places> MappedRecords<P> {
     /// two of at least 64.
     #[inline(always)]
     pub(crate) unsafe fn new(base: NonNull<u8>, capacity: u64) -> Self {
-        Self { base, mask: capacity - 1, _places: PhantomData }
+        Self { base, mask: capacity - STAMP, _places: PhantomData }
     }
 
     /// Bytes of the longest message.
     pub(crate) fn longest(&self) -> usize {
-        longest(self.mask + 1) as usize
+        longest(self.capacity()) as usize
     }
 
     /// `count` words before `P::DATA`, as these atomics.
@@ -78,7 +79,7 @@ impl<P: Places> MappedRecords<P> {
     /// A word before `P::DATA`, or of the records.
     #[inline(always)]
     pub(crate) fn word(&self, offset: u64) -> &AtomicU64 {
-        debug_assert!(offset.is_multiple_of(8) && offset < P::DATA + self.mask + 1);
+        debug_assert!(offset.is_multiple_of(8) && offset < P::DATA + self.capacity());
         // SAFETY: whoever made this said that all is mapped up to the records' end; `offset` is that of a word in
         // the head or of a masked position, a multiple of 8: so in bounds and aligned. All reach these words as
         // atomics of this width.
@@ -129,11 +130,11 @@ impl<P: Places> MappedRecords<P> {
 impl<P: Places> Records for MappedRecords<P> {
     #[inline(always)]
     fn capacity(&self) -> u64 {
-        self.mask + 1
+        self.mask + STAMP
     }
     #[inline(always)]
     fn header(&self, position: u64) -> &AtomicU64 {
-        self.word(P::DATA + (position & self.mask & !(STAMP - 1)))
+        self.word(P::DATA + (position & self.mask))
     }
     #[inline(always)]
     fn head(&self) -> &AtomicU64 {

@@ -53,8 +53,9 @@ pub(crate) const fn longest(capacity: u64) -> u64 {
 }
 
 /// Bytes that a message of `length` takes, header included.
+#[inline(always)]
 pub(crate) const fn record_size(length: u64) -> u64 {
-    STAMP + length.div_ceil(STAMP) * STAMP
+    (length + 2 * STAMP - 1) & !(STAMP - 1)
 }
 
 /// After how many bytes the consumer publishes its head.
@@ -152,6 +153,9 @@ pub(crate) struct RecordProducer {
     position: u64,
     /// Positions below this are known to be free.
     limit: u64,
+    /// A message of its own that ends before this needs no look: room for it and for the header behind it is known, the
+    /// memory does not end before, and there is no chain to be given up.
+    at_hand: u64,
     /// The last record begins or continues a chain that was not ended.
     unfinished: bool,
 }
@@ -169,7 +173,8 @@ impl RecordProducer {
         // Each step goes on by at least eight bytes: at most an eighth of the capacity of them.
         while position < limit {
             match read(records, position) {
-                Header::Nothing => return Some(Self { position, limit, unfinished }),
+                // The first claim looks.
+                Header::Nothing => return Some(Self { position, limit, at_hand: 0, unfinished }),
                 Header::Padding(bytes) => position += bytes,
                 Header::Message(length, part) => {
                     position += record_size(length);
@@ -195,9 +200,8 @@ impl RecordProducer {
     /// Whether there is room at the position for a message of its own of `length` bytes (at most [`longest`]), without
     /// a look at anything shared.
     #[inline(always)]
-    pub(crate) fn room_at_hand(&self, records: &impl Records, length: u64) -> bool {
-        let size = record_size(length);
-        size <= room(records, self.position) && size + STAMP <= self.limit - self.position && !self.unfinished
+    pub(crate) fn room_at_hand(&self, length: u64) -> bool {
+        self.position + record_size(length) <= self.at_hand
     }
 
     /// The position of a free record with room for `length` bytes (at most [`longest`]).
@@ -223,6 +227,8 @@ impl RecordProducer {
         if skip > 0 {
             self.stamp(records, PADDING | skip, skip);
         }
+        let memory_ends = self.position + self::room(records, self.position);
+        self.at_hand = if self.unfinished { 0 } else { memory_ends.min(self.limit - STAMP) };
         Ok(self.position)
     }
 
@@ -293,7 +299,8 @@ impl RecordProducer {
         }
     }
 
-    /// Makes the claimed record, of which `length` bytes are written, visible.
+    /// Makes the claimed record, of which `length` bytes are written, visible: a message of its own, with no chain
+    /// before it that was not ended.
     #[inline(always)]
     pub(crate) fn commit(&mut self, records: &impl Records, length: u64) {
         self.stamp(records, length, record_size(length));
@@ -302,7 +309,8 @@ impl RecordProducer {
     /// The same for a part of a chain.
     #[inline(always)]
     pub(crate) fn commit_part(&mut self, records: &impl Records, length: u64, part: Part) {
-        self.unfinished = (1..=Part::MOST).contains(&part.rest);
+        // The next claim looks.
+        (self.unfinished, self.at_hand) = ((1..=Part::MOST).contains(&part.rest), 0);
         self.stamp(records, part.bits() | length, record_size(length));
     }
 
@@ -325,8 +333,14 @@ pub(crate) struct RecordConsumer {
     released: u64,
     /// When what is released gets there, the head is published.
     publish_at: u64,
+    /// Where the memory of this lap ends: no record at the position goes on behind it. (The position itself, when the
+    /// next lap is about to begin.)
+    memory_ends: u64,
     /// Records below this may have been seen by a consumer that died.
     seen_before: u64,
+    /// Header and length of the last message that was at hand. Where messages are all of one length, the next position
+    /// is found by a comparison, which the processor can foretell, and not from what it has yet to load.
+    usual: (u64, u64),
 }
 
 impl RecordConsumer {
@@ -339,7 +353,15 @@ impl RecordConsumer {
             return None;
         }
         let seen_before = taken.clamp(position, position + records.capacity());
-        let mut this = Self { position, released: position, publish_at: position, seen_before };
+        let memory_ends = position + room(records, position);
+        let mut this = Self {
+            position,
+            released: position,
+            publish_at: position,
+            memory_ends,
+            seen_before,
+            usual: (COMMITTED, 0),
+        };
         // A predecessor that died between its two stores left the head behind.
         this.publish(records);
         Some(this)
@@ -359,11 +381,23 @@ impl RecordConsumer {
 
     /// Bytes of the next message, if it is a message of its own, and there is no padding before it.
     #[inline(always)]
-    pub(crate) fn whole_at_hand(&self, records: &impl Records) -> Option<u64> {
+    pub(crate) fn whole_at_hand(&mut self, records: &impl Records) -> Option<u64> {
         // Acquire: pairs with the Release in `stamp`.
         let header = records.header(self.position).load(Ordering::Acquire);
+        let (usual, length) = self.usual;
+        if header != usual {
+            return self.unusual_at_hand(header);
+        }
+        (self.position + record_size(length) <= self.memory_ends).then_some(length)
+    }
+
+    #[inline(never)]
+    fn unusual_at_hand(&mut self, header: u64) -> Option<u64> {
         let length = header & LENGTH;
-        let whole = header == COMMITTED | length && record_size(length) <= room(records, self.position);
+        let whole = header == COMMITTED | length && self.position + record_size(length) <= self.memory_ends;
+        if whole {
+            self.usual = (header, length);
+        }
         whole.then_some(length)
     }
 
@@ -380,6 +414,7 @@ impl RecordConsumer {
     /// Position and length of the next message or part of one, if there is one.
     #[inline]
     pub(crate) fn next_part(&mut self, records: &impl Records) -> Result<Option<PartAt>, NoSlot> {
+        self.memory_ends = self.position + room(records, self.position);
         match read(records, self.position) {
             Header::Nothing => Ok(None),
             Header::Message(length, part) => Ok(Some(((self.position, length), part))),
@@ -396,6 +431,7 @@ impl RecordConsumer {
         } else {
             self.position += bytes;
         }
+        self.memory_ends = self.position + records.capacity();
         // Padding ends at the start of the memory, where no padding can follow.
         match read(records, self.position) {
             Header::Nothing => Ok(None),

@@ -119,9 +119,8 @@ impl Consumer {
 
     /// The next message in the same lane, if this lane's turn goes on: bytes of its record.
     #[inline(always)]
-    fn at_hand(&self) -> Option<u64> {
-        let shared = &self.seat.shared;
-        if shared.guard.forked() { None } else { self.merge.at_hand(&self.records) }
+    fn at_hand(&mut self) -> Option<u64> {
+        if self.seat.shared.guard.forked() { None } else { self.merge.at_hand(&self.records) }
     }
 
     /// The next message in any lane.
@@ -132,6 +131,9 @@ impl Consumer {
         }
         let found = merge.find(&shared.memory, &mut Assembly { shared, assembled });
         *records = shared.memory.records(merge.lane());
+        if matches!(found, Ok(Some(_))) && merge.seen_before() {
+            shared.memory.counters().count(Counter::Redelivered);
+        }
         found.map_err(|_| AccessError::Corrupt)
     }
 
@@ -178,9 +180,6 @@ impl Consumer {
             self.records.take_lines(self.merge.position() + AHEAD, record_size(length));
         }
         self.merge.hand_out(&self.records, length);
-        if self.merge.seen_before() {
-            self.seat.shared.memory.counters().count(Counter::Redelivered);
-        }
         Loan { consumer: self, length }
     }
 

@@ -64,7 +64,7 @@ impl Producer {
     #[inline(always)]
     pub fn try_push(&mut self, message: &[u8]) -> Result<(), TrySendError> {
         let mut claim = self.try_claim(message.len())?;
-        short_copy::copy(message, &mut claim);
+        short_copy::copy_in(message, &mut claim);
         claim.send().map_err(TrySendError::from)
     }
 
@@ -92,7 +92,7 @@ impl Producer {
             return self.push_chained(message, deadline);
         }
         let mut claim = self.claim_until(message.len(), deadline)?;
-        short_copy::copy(message, &mut claim);
+        short_copy::copy_in(message, &mut claim);
         claim.send().map_err(SendError::from)
     }
 
@@ -122,7 +122,7 @@ impl Producer {
     pub fn try_claim(&mut self, length: usize) -> Result<Claim<'_>, TrySendError> {
         self.check_length(length)?;
         if !self.room_at_hand(length) {
-            self.find_room(length as u64, Part::WHOLE)?;
+            self.find_room(length as u64, Part::WHOLE, Look::Exact)?;
         }
         Ok(Claim { producer: self, length })
     }
@@ -156,7 +156,7 @@ impl Producer {
     /// Whether a message of its own can be sent, as far as this process knows.
     #[inline(always)]
     fn room_at_hand(&self, length: usize) -> bool {
-        self.may_send() && self.core.room_at_hand(&self.seat.records, length as u64)
+        self.may_send() && self.core.room_at_hand(length as u64)
     }
 
     /// However much room there is: whether somebody would receive it, and this producer may send it.
@@ -182,7 +182,8 @@ impl Producer {
         part: Part,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        match self.find_room(length, part) {
+        // Exact looks at every lap or so would take the line that the consumer writes at every message.
+        match self.find_room(length, part, Look::Cheap) {
             Err(TrySendError::Push(TryPushError::Full(()))) => self.wait_for_room(length, part, deadline),
             found => found.map_err(having_waited),
         }
@@ -191,7 +192,7 @@ impl Producer {
     /// Makes room at the core's position for a message, or a part of one.
     #[cold]
     #[inline(never)]
-    fn find_room(&mut self, length: u64, part: Part) -> Result<(), TrySendError> {
+    fn find_room(&mut self, length: u64, part: Part, look: Look) -> Result<(), TrySendError> {
         if self.seat.shared.guard.forked() {
             return Err(TryPushError::Access(AccessError::Forked, ()).into());
         }
@@ -199,7 +200,7 @@ impl Producer {
             return Err(end);
         }
         let Self { core, seat, refused, .. } = self;
-        match claim(core, &seat.records, length, part, Look::Exact) {
+        match claim(core, &seat.records, length, part, look) {
             Ok(()) => Ok(()),
             Err(NoSlot::Corrupt) => Err(TryPushError::Access(AccessError::Corrupt, ()).into()),
             Err(NoSlot::Full) => {
@@ -269,7 +270,11 @@ impl Producer {
         if !seat.has_lane() {
             return Err(Revoked);
         }
-        core.commit_part(&seat.records, length, part);
+        if part == Part::WHOLE {
+            core.commit(&seat.records, length);
+        } else {
+            core.commit_part(&seat.records, length, part);
+        }
         seat.shared.notify(seat.shared.memory.consumer_event());
         Ok(())
     }
