@@ -80,6 +80,9 @@
 //! not. The full promise holds for sealed memfd regions: whoever can open a named or file-backed
 //! region can also truncate it, which kills those who have it mapped.
 
+// Models run the algorithms alone, without what users call.
+#![cfg_attr(allmende_loom, allow(dead_code))]
+
 // So that the macros' `::allmende` means this crate within it, too.
 extern crate self as allmende;
 

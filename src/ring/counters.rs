@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::atomic::{AtomicU64, Ordering};
-use crate::layout::counters::{Counter, WORDS};
+use crate::layout::counters::Counter;
 
 /// What a channel counted since it was made.
 ///
@@ -93,6 +93,6 @@ pub(crate) fn raise(mark: &AtomicU64, value: u64) {
 impl crate::region::Memory {
     /// The counters at `offset`, which must have been checked before.
     pub(crate) fn counters(&self, offset: u64) -> Counters<'_> {
-        Counters(self.words64(offset, WORDS))
+        Counters(self.words64(offset, crate::layout::counters::WORDS))
     }
 }
