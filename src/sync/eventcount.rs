@@ -266,8 +266,9 @@ pub(super) fn spin_until<T>(
     mut after_slice: impl FnMut() -> AfterSlice,
 ) -> Option<T> {
     let mut looks = if strategy == Wait::Yield { 1 } else { SPINS_PER_CLOCK };
-    let mut last = Instant::now();
-    let mut slice_ends = last + SLICE;
+    // Who spins looks at the clock only when it has looked in vain often: it would take a fifth of a round trip.
+    let mut last = (strategy == Wait::Yield).then(Instant::now);
+    let mut slice_ends = last.map(|began| began + SLICE);
     loop {
         for _ in 0..looks {
             if let Some(found) = condition() {
@@ -282,16 +283,16 @@ pub(super) fn spin_until<T>(
         if deadline.is_some_and(|deadline| now >= deadline) {
             return condition();
         }
-        if now >= slice_ends {
-            slice_ends = now + SLICE;
+        if now >= *slice_ends.get_or_insert(now + SLICE) {
+            slice_ends = Some(now + SLICE);
             if after_slice() == AfterSlice::GiveUp {
                 return condition();
             }
         }
-        if strategy == Wait::Yield {
-            looks = if now - last >= SLOW_YIELD { 1 } else { YIELDS_PER_CLOCK };
+        if let Some(last) = &mut last {
+            looks = if now - *last >= SLOW_YIELD { 1 } else { YIELDS_PER_CLOCK };
+            *last = now;
         }
-        last = now;
     }
 }
 
