@@ -18,7 +18,9 @@ use allmende::region::Liveness;
 use allmende::ring::bytes::TrySendError;
 use allmende::ring::error::{PopError, TryPushError};
 use allmende::{Region, Wait};
-use common::{FOREVER, Journal, Process, Random, count, dwell, mix, say, until, wait_a_random_moment};
+use common::{
+    FOREVER, Journal, Process, Random, count, dwell, number_of, say, text, until, wait_a_random_moment,
+};
 
 fn main() -> ExitCode {
     common::main(
@@ -36,20 +38,6 @@ fn kills() -> u64 {
 }
 
 const CAPACITY: usize = 2048;
-
-/// A numbered message that shows when it is torn.
-fn text(number: u64) -> Vec<u8> {
-    let length = 8 + mix(number) % 90;
-    let mut bytes = number.to_ne_bytes().to_vec();
-    bytes.extend((8..length).map(|at| mix(number.wrapping_mul(128) + at) as u8));
-    bytes
-}
-
-fn number_of(bytes: &[u8]) -> u64 {
-    let number = u64::from_ne_bytes(*bytes.first_chunk().expect("a message has eight bytes or more"));
-    assert_eq!(bytes, text(number), "torn");
-    number
-}
 
 /// Words of the journal: the victim has its end, in this lane (+ 1); the number of its last message.
 const READY: usize = 0;

@@ -6,42 +6,20 @@
 // Tests may be blunt.
 #![allow(clippy::pedantic)]
 
+#[path = "common/queue_ends.rs"]
+mod queue_ends;
+
 use std::mem::{MaybeUninit, forget};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use allmende::channel::queue::{Consumer, OnConsumerDeath, Producer, Queue};
-use allmende::inspect::{ObjectState, SharedState, state};
+use allmende::channel::queue::{OnConsumerDeath, Producer, Queue};
 use allmende::ring::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use allmende::sync::Waitable;
 use allmende::{Region, Wait};
+use queue_ends::{ends, ends_of, region, shared};
 
 const SOON: Duration = Duration::from_millis(10);
-
-fn region() -> Region {
-    Region::create().participants(16).memfd("queue").unwrap()
-}
-
-fn ends(capacity: usize) -> (Region, Queue<u64>, Producer<u64>, Consumer<u64>) {
-    ends_of(64, capacity)
-}
-
-/// Of a queue with room for so many members on either side.
-fn ends_of(members: u32, capacity: usize) -> (Region, Queue<u64>, Producer<u64>, Consumer<u64>) {
-    let region = region();
-    let options = Queue::<u64>::options().producers(members).consumers(members);
-    let queue = options.create(&region, "queue", capacity).unwrap();
-    let (producer, consumer) = (queue.producer().unwrap(), queue.consumer().unwrap());
-    (region, queue, producer, consumer)
-}
-
-fn shared(region: &Region) -> SharedState {
-    let object = region.objects().into_iter().find(|object| object.name == "queue").unwrap();
-    match state(region, &object) {
-        ObjectState::Shared(state) => state,
-        other => panic!("{other:?}"),
-    }
-}
 
 #[test]
 fn messages_come_once_and_in_order_over_many_laps() {

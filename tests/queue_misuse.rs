@@ -4,33 +4,17 @@
 // Tests may be blunt.
 #![allow(clippy::pedantic)]
 
+#[path = "common/queue_ends.rs"]
+mod queue_ends;
+
 use std::time::Duration;
 
-use allmende::channel::queue::{Consumer, OnConsumerDeath, Producer, Queue};
-use allmende::inspect::{ObjectState, SharedState, state};
+use allmende::channel::queue::{OnConsumerDeath, Queue};
 use allmende::region::{AccessError, NamedError, ObjectError};
 use allmende::ring::error::{PopError, PushError, RoleError, TryPopError, TryPushError};
 use allmende::sync::Waitable;
 use allmende::{Region, spsc};
-
-fn region() -> Region {
-    Region::create().participants(16).memfd("queue").unwrap()
-}
-
-fn ends(capacity: usize) -> (Region, Queue<u64>, Producer<u64>, Consumer<u64>) {
-    let region = region();
-    let queue = Queue::create(&region, "queue", capacity).unwrap();
-    let (producer, consumer) = (queue.producer().unwrap(), queue.consumer().unwrap());
-    (region, queue, producer, consumer)
-}
-
-fn shared(region: &Region) -> SharedState {
-    let object = region.objects().into_iter().find(|object| object.name == "queue").unwrap();
-    match state(region, &object) {
-        ObjectState::Shared(state) => state,
-        other => panic!("{other:?}"),
-    }
-}
+use queue_ends::{ends, region, shared};
 
 #[test]
 fn what_does_not_fit_is_an_error_that_names_both_sides() {

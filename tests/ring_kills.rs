@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use allmende::region::Liveness;
 use allmende::ring::error::{PopError, PushError, TryPopError};
 use allmende::{Region, bytes, spsc};
-use common::{Journal, Process, Random, count, dwell, linger, mix, say, until, wait_a_random_moment};
+use common::{
+    Journal, Process, Random, count, dwell, linger, mix, number_of, say, text, until, wait_a_random_moment,
+};
 
 fn main() -> ExitCode {
     common::main(
@@ -61,19 +63,6 @@ fn message(number: u64) -> Message {
     let body = [1, 2, 3, 4, 5].map(|word| mix(number.wrapping_mul(8) + word));
     let check = body.iter().fold(number, |sum, word| mix(sum ^ word));
     Message { number, body, check }
-}
-
-fn text(number: u64) -> Vec<u8> {
-    let length = 8 + mix(number) % 90;
-    let mut bytes = number.to_ne_bytes().to_vec();
-    bytes.extend((8..length).map(|at| mix(number.wrapping_mul(128) + at) as u8));
-    bytes
-}
-
-fn number_of(bytes: &[u8]) -> u64 {
-    let number = u64::from_ne_bytes(*bytes.first_chunk().expect("a message has eight bytes or more"));
-    assert_eq!(bytes, text(number), "torn");
-    number
 }
 
 const CAPACITY: usize = 64;

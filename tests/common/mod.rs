@@ -71,6 +71,21 @@ pub fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// A numbered message of some length or other.
+pub fn text(number: u64) -> Vec<u8> {
+    let length = 8 + mix(number) % 90;
+    let mut bytes = number.to_ne_bytes().to_vec();
+    bytes.extend((8..length).map(|at| mix(number.wrapping_mul(128) + at) as u8));
+    bytes
+}
+
+/// The number of such a message, which must be whole.
+pub fn number_of(bytes: &[u8]) -> u64 {
+    let number = u64::from_ne_bytes(*bytes.first_chunk().expect("a message has eight bytes or more"));
+    assert_eq!(bytes, text(number), "torn");
+    number
+}
+
 /// Random numbers whose seed is known, so that a failure can be repeated.
 pub struct Random(pub u64);
 

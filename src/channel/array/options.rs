@@ -72,7 +72,7 @@ impl<T: Payload> ArrayOptions<T> {
     pub fn named(&self, name: &str, shape: &[usize]) -> Result<Array<T>, ArrayError> {
         let type_name = T::SCHEMA.to_string();
         let leases = self.leases.unwrap_or(DEFAULT_LEASES);
-        let spec = spec::<T>(name, &type_name, &self.shape(shape)?, leases).map_err(ArrayError::from)?;
+        let spec = spec::<T>(name, &type_name, &self.shape(shape)?, leases)?;
         let region = region_of_its_own(&spec)?;
         self.open_or_create(&region, name, shape)
     }

@@ -155,7 +155,7 @@ impl Mapped {
     }
 
     /// Whether there are so many blocks of a class that each publisher may have one in reserve, and yet none lacks one: see
-    /// `Options::blocks`.
+    /// `TopicOptions::blocks`.
     #[inline]
     pub(super) fn spares(&self, class: usize) -> bool {
         u64::from(self.classes[class].count) >= self.enough

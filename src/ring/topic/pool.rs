@@ -149,7 +149,6 @@ pub(crate) fn can_grow(backing: &impl Backing, class: usize) -> bool {
 }
 
 /// Whether a block was claimed ahead.
-#[cfg_attr(allmende_loom, allow(dead_code))]
 pub(crate) fn is_spare(backing: &impl Backing, block: u32) -> bool {
     backing.publisher(block).is_some_and(|publisher| publisher.load(Ordering::Relaxed) & SPARE != 0)
 }
